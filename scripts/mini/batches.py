@@ -1,0 +1,91 @@
+"""Training batches drawn in worker processes: scenes and prompts as numpy arrays, a function of (seed, index)."""
+import multiprocessing
+import os
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from prompts import KINDS, training_prompts
+from scenes import draw_scene
+from vocabulary import COLOURS, SHAPES
+
+MASK_CELLS = 8  # mask targets have 8 x 8 cells per patch
+
+
+def squash(image, resolution):
+    """The picture as the model sees it: antialiased bilinear, squashed to a square, uint8 [3, R, R]."""
+    small = Image.fromarray(image).resize((resolution, resolution), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+
+def squash_mask(mask, size):
+    """Coverage (0..255) of a mask on a size x size grid."""
+    small = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(small)
+
+
+def centre_box(box, width, height):
+    """x1 y1 x2 y2 in pixels to centre x, centre y, width, height as fractions, inside the picture."""
+    x1, x2 = np.clip([box[0], box[2]], 0, width) / width
+    y1, y2 = np.clip([box[1], box[3]], 0, height) / height
+    return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+
+
+def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0.0):
+    """Batch number `index`; `hard` is the share of scenes with small objects only."""
+    rng = np.random.default_rng([seed, index])
+    size = resolution // 12 * MASK_CELLS
+    pixels, masks, object_rows, pairs = [], [], [], []
+    for row in range(pictures):
+        scene = draw_scene(rng, small=rng.random() < hard)
+        height, width = scene["image"].shape[:2]
+        pixels.append(squash(scene["image"], resolution))
+        first = len(masks)
+        for o in scene["objects"]:
+            masks.append(squash_mask(o["mask"], size))
+            object_rows.append([row, COLOURS.index(o["colour"]), SHAPES.index(o["shape"]), *centre_box(o["box"], width, height)])
+        for p in training_prompts(scene["objects"], prompts_each, rng):
+            boxes = [(centre_box(b, width, height), b[4]) for b in p["boxes"]]
+            pairs.append((row, tokenize(p["text"]), boxes, [first + t for t in p["targets"]], KINDS.index(p["kind"])))
+    return {
+        "pixels": np.stack(pixels),
+        "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
+        "objects": np.array(object_rows, np.float32).reshape(-1, 7),
+        "pairs": pairs,
+    }
+
+
+def _work(queue, start, step, limit, arguments, hard_at):
+    from tokenizer import MiniTokenizer
+
+    os.nice(2)
+    cv2.setNumThreads(1)
+    tokenize = MiniTokenizer()
+    index = start
+    while limit is None or index < limit:
+        queue.put((index, make_batch(index=index, tokenize=tokenize, hard=hard_at(index), **arguments)))
+        index += step
+
+
+def constant_hard(index):
+    """Share of hard scenes by batch number."""
+    return 0.12 if index < 2000 else 0.22
+
+
+def batch_stream(start, workers=1, ahead=6, hard_at=constant_hard, **arguments):
+    """Batches from number `start` on, in order whatever the number of workers."""
+    context = multiprocessing.get_context("spawn")
+    queues = [context.Queue(ahead) for _ in range(workers)]
+    processes = [
+        context.Process(target=_work, args=(q, start + i, workers, None, arguments, hard_at), daemon=True)
+        for i, q in enumerate(queues)
+    ]
+    for p in processes:
+        p.start()
+    index = start
+    while True:
+        got, batch = queues[(index - start) % workers].get()
+        assert got == index
+        yield index, batch
+        index += 1

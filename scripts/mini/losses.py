@@ -1,0 +1,118 @@
+"""Matching and losses for mini's training."""
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+
+from network import corners
+
+
+def box_iou_terms(a, b):
+    """IoU and generalised IoU of matching corner boxes (any leading shape)."""
+    top, low = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    inter = (low - top).clamp(min=0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).clamp(min=0).prod(-1) + (b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1) - inter
+    iou = inter / union.clamp(min=1e-7)
+    hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    return iou, iou - (hull - union) / hull.clamp(min=1e-7)
+
+
+@torch.no_grad()
+def match(boxes, logits, start, targets, object_boxes, prior, copies):
+    """Hungarian matching of queries to each pair's objects.
+
+    boxes [L, P, Q, 4] and logits [L, P, Q] are predictions, start [Q, 2] the queries' grid places, targets the
+    object indices of each pair, copies how many queries each object gets in each layer. Returns, per layer, three
+    index tensors: pair, query, object.
+    """
+    rows = [p for p, t in enumerate(targets) if t]
+    if not rows:
+        empty = torch.zeros(0, dtype=torch.long)
+        return [(empty, empty, empty)] * len(boxes)
+    most = max(len(targets[p]) for p in rows)
+    index = torch.zeros(len(rows), most, dtype=torch.long)
+    for r, p in enumerate(rows):
+        index[r, : len(targets[p])] = torch.tensor(targets[p])
+    gold = object_boxes[index]
+    place = torch.cdist(start[None], gold[..., :2])
+    results = []
+    for layer in range(len(boxes)):
+        b, s = boxes[layer][rows], logits[layer][rows].sigmoid()
+        _, giou = box_iou_terms(corners(b)[:, :, None], corners(gold)[:, None])
+        cost = 5 * torch.cdist(b, gold, p=1) - 2 * giou - 2 * s[..., None] + prior * place
+        cost = cost.numpy()
+        pair, query, obj = [], [], []
+        for r, p in enumerate(rows):
+            count = len(targets[p])
+            c = np.tile(cost[r, :, :count], (1, copies[layer]))
+            q, g = linear_sum_assignment(c)
+            pair += [p] * len(q)
+            query += q.tolist()
+            obj += [targets[p][k % count] for k in g]
+        results.append((torch.tensor(pair), torch.tensor(query), torch.tensor(obj)))
+    return results
+
+
+def score_loss(logits, pair, query, count, power=2.0):
+    """BCE on query scores; the many empty queries count by their squared probability."""
+    target = torch.zeros_like(logits)
+    target[pair, query] = 1
+    p = logits.detach().sigmoid()
+    weight = torch.where(target > 0, torch.ones_like(p), p.pow(power))
+    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum() / count
+
+
+def box_losses(boxes, gold, count):
+    """L1 and generalised IoU of matched centre boxes."""
+    _, giou = box_iou_terms(corners(boxes), corners(gold))
+    return (boxes - gold).abs().sum() / count, (1 - giou).sum() / count
+
+
+def mask_losses(logits, gold, boxes):
+    """BCE (around the object mostly) and dice of mask logits [M, h, w] against coverage [M, 2h, 2w]."""
+    up = F.interpolate(logits[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
+    size = up.shape[-1]
+    at = (torch.arange(size) + 0.5) / size
+    half = boxes[:, 2:] / 2 * 1.2 + 2 / size
+    inside_x = (at[None] - boxes[:, :1]).abs() < half[:, :1]
+    inside_y = (at[None] - boxes[:, 1:2]).abs() < half[:, 1:2]
+    weight = (inside_y[:, :, None] & inside_x[:, None, :]).float()
+    area = weight.sum((1, 2))
+    weight = weight + 0.05
+    bce = F.binary_cross_entropy_with_logits(up, gold, reduction="none")
+    bce = ((bce * weight).sum((1, 2)) / area.clamp(min=1)).mean()
+    p = up.sigmoid()
+    dice = 1 - (2 * (p * gold).sum((1, 2)) + 1) / (p.sum((1, 2)) + gold.sum((1, 2)) + 1)
+    return bce, dice.mean()
+
+
+def dense_targets(masks, objects, pictures, grid):
+    """What each place of each picture shows: coverage by kind on the 1x grid, and ground truth for the 4x map.
+
+    masks float [N, S, S] coverage, objects [N, 7] (picture, colour, shape, box). Returns kinds [B, g*g, 14],
+    fine [B, 2, 4g, 4g] (any object, object edge), owner box [B, g*g, 4] and its weight [B, g*g].
+    """
+    size = masks.shape[-1]
+    coarse = F.avg_pool2d(masks[:, None], size // grid)[:, 0].flatten(1)
+    middle = F.avg_pool2d(masks[:, None], size // (4 * grid))[:, 0]
+    row = objects[:, 0].long()
+    kinds = torch.zeros(pictures, grid * grid, 14)
+    for n in range(len(row)):
+        kinds[row[n], :, int(objects[n, 1])] += coarse[n]
+        kinds[row[n], :, 8 + int(objects[n, 2])] += coarse[n]
+    any_object = torch.zeros(pictures, 4 * grid, 4 * grid).index_add_(0, row, middle).clamp(0, 1)
+    edge_of = F.max_pool2d(middle[:, None], 3, 1, 1)[:, 0] - (-F.max_pool2d(-middle[:, None], 3, 1, 1))[:, 0]
+    edge = torch.zeros(pictures, 4 * grid, 4 * grid).index_add_(0, row, edge_of).clamp(0, 1)
+    best = torch.zeros(pictures, grid * grid)
+    owner = torch.zeros(pictures, grid * grid, 4)
+    for n in range(len(row)):
+        better = coarse[n] > best[row[n]]
+        owner[row[n], better] = objects[n, 3:7]
+        best[row[n], better] = coarse[n, better]
+    return kinds.clamp(0, 1), torch.stack([any_object, edge], 1), owner, best * (best > 0.25), coarse
+
+
+def cover_loss(logits, target):
+    """BCE on coverage with the rare covered places weighted up."""
+    weight = 1 + 4 * target
+    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).mean()

@@ -1,0 +1,104 @@
+"""mini's configuration, its starting weights, and saving in the transformers layout."""
+import math
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from roi_align import ensure_torchvision
+from tokenizer import CONTEXT_LENGTH, special_ids, write_tokenizer
+
+ensure_torchvision()
+from transformers import Sam3Config, Sam3Model  # noqa: E402
+
+PATCH = 12
+WINDOW = 8
+GRID_QUERIES = 6
+
+
+def mini_config(resolution=192):
+    """Sam3Config of mini; resolution must be a multiple of PATCH * WINDOW (96)."""
+    grid = resolution // PATCH
+    assert grid * PATCH == resolution and grid % WINDOW == 0
+    ids = special_ids()
+    width = 64
+    block = {"hidden_size": width, "num_attention_heads": 4, "intermediate_size": 256, "dropout": 0.0}
+    return Sam3Config(
+        vision_config={
+            "backbone_config": {
+                "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 4,
+                "image_size": resolution, "patch_size": PATCH, "window_size": WINDOW,
+                "pretrain_image_size": WINDOW * PATCH, "global_attn_indexes": [1, 3, 5],
+            },
+            "fpn_hidden_size": width,
+            "backbone_feature_sizes": [[4 * grid, 4 * grid], [2 * grid, 2 * grid], [grid, grid]],
+            "scale_factors": [4.0, 2.0, 1.0, 0.5],
+        },
+        text_config={
+            "model_type": "clip_text_model", "vocab_size": ids["size"], "hidden_size": 64, "intermediate_size": 128,
+            "projection_dim": 8, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "max_position_embeddings": CONTEXT_LENGTH, "hidden_act": "gelu", "bos_token_id": ids["start"],
+            "eos_token_id": ids["end"], "pad_token_id": ids["pad"],
+        },
+        geometry_encoder_config={**block, "num_layers": 1, "roi_size": 5},
+        detr_encoder_config={**block, "num_layers": 3},
+        detr_decoder_config={**block, "num_layers": 3, "num_queries": GRID_QUERIES**2},
+        mask_decoder_config={"hidden_size": width, "num_attention_heads": 4, "num_upsampling_stages": 3},
+    )
+
+
+def build_model(resolution=192, seed=0):
+    """A Sam3Model with our starting weights: queries on a grid, small heads."""
+    torch.manual_seed(seed)
+    model = Sam3Model._from_config(mini_config(resolution), attn_implementation="sdpa")
+    depth = {"vision_encoder": 6, "detr_encoder": 3, "detr_decoder": 3, "geometry_encoder": 1, "text_encoder": 2}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+            if name.endswith(("o_proj", "out_proj", "fc2")):
+                module.weight.data.mul_(1 / math.sqrt(2 * depth.get(name.split(".")[0], 2)))
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(3))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    decoder = model.detr_decoder
+    nn.init.normal_(decoder.query_embed.weight, std=0.2)
+    nn.init.normal_(decoder.presence_token.weight, std=0.2)
+    decoder.box_head.layer3.weight.data.mul_(0.05)
+    nn.init.zeros_(decoder.box_head.layer3.bias)
+    step = (torch.arange(GRID_QUERIES) + 0.5) / GRID_QUERIES
+    y, x = torch.meshgrid(step, step, indexing="ij")
+    size = torch.full_like(x, 0.15)
+    decoder.reference_points.weight.data.copy_(torch.stack([x, y, size, size], -1).view(-1, 4).logit())
+    embed = model.text_encoder.get_input_embeddings()
+    nn.init.normal_(embed.weight, std=0.1)
+    return model
+
+
+def save_transformers(model, folder, state=None):
+    """Write config.json, model.safetensors and the tokenizer as `folder`, replacing it in one rename."""
+    folder = Path(folder)
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    model.save_pretrained(fresh, state_dict=state)
+    write_tokenizer(fresh, model.config.vision_config.backbone_config.image_size)
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    import sys
+
+    mini = build_model(int(sys.argv[2]) if len(sys.argv) > 2 else 192)
+    save_transformers(mini, sys.argv[1])
+    print("parameters", sum(p.numel() for p in mini.parameters()))
+    for child, module in mini.named_children():
+        print(f"  {child} {sum(p.numel() for p in module.parameters())}")

@@ -1,0 +1,305 @@
+"""Train mini from nothing on drawn scenes, on a CPU, within a given time.
+
+    python train.py --out FOLDER --hours 1.5 [--seed 1] [--resume] [--init CHECKPOINT] [--resolution 192]
+
+The learning rate follows the clock (warm-up, then cosine), so that a run ends well settled however busy the
+machine is. FOLDER gets checkpoint.pt (everything needed to go on with --resume), export/ (the averaged weights in
+the transformers layout, refreshed with every checkpoint) and log/ (losses and validations, one JSON per line).
+"""
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from batches import batch_stream
+from losses import box_iou_terms, box_losses, cover_loss, dense_targets, mask_losses, match, score_loss
+from model import build_model, save_transformers
+from network import Helpers, TrainingForward, corners
+from tokenizer import special_ids
+
+PICTURES, PROMPTS, MASK_PAIRS, TEXT_LENGTH = 8, 4, 10, 16
+WEIGHTS = {
+    "score": 2.0, "presence": 1.5, "l1": 5.0, "giou": 2.0, "mask": 4.0, "dice": 4.0, "semantic": 1.0,
+    "vit_kinds": 6.0, "fpn_kinds": 6.0, "fpn_box": 1.0, "fine": 1.5, "cover": 4.0,
+}
+
+
+def tensors(batch, pad):
+    """A batch's arrays as tensors; texts are padded to one length, boxes to the most any pair has."""
+    pixels = torch.from_numpy(batch["pixels"]).float().div_(127.5).sub_(1)
+    masks = torch.from_numpy(batch["masks"]).float().div_(255)
+    objects = torch.from_numpy(batch["objects"])
+    pairs = batch["pairs"]
+    ids = torch.full((len(pairs), TEXT_LENGTH), pad)
+    text_mask = torch.zeros(len(pairs), TEXT_LENGTH, dtype=torch.bool)
+    most = max(1, max(len(p[2]) for p in pairs))
+    boxes = torch.full((len(pairs), most, 4), 0.5)
+    box_mask = torch.zeros(len(pairs), most, dtype=torch.bool)
+    labels = torch.zeros(len(pairs), most, dtype=torch.long)
+    for i, (_, tokens, given, _, _) in enumerate(pairs):
+        tokens = tokens if len(tokens) <= TEXT_LENGTH else tokens[: TEXT_LENGTH - 1] + tokens[-1:]
+        ids[i, : len(tokens)] = torch.tensor(tokens)
+        text_mask[i, : len(tokens)] = True
+        for j, (box, label) in enumerate(given):
+            boxes[i, j], box_mask[i, j], labels[i, j] = torch.tensor(box), True, label
+    return {
+        "pixels": pixels, "masks": masks, "objects": objects, "ids": ids, "text_mask": text_mask, "boxes": boxes,
+        "box_mask": box_mask, "labels": labels, "row": torch.tensor([p[0] for p in pairs]),
+        "targets": [p[3] for p in pairs], "kinds": [p[4] for p in pairs],
+    }
+
+
+def prompt_features(net, data, coarse, cls_for_text):
+    """Text, boxes and CLS token of every pair; the geometry encoder runs on pairs with boxes only."""
+    text = net.text(data["ids"], data["text_mask"])
+    boxed = data["box_mask"].any(1)
+    pairs, most = data["box_mask"].shape
+    rows = data["row"]
+    extra = text.new_zeros(pairs, most + 1, text.shape[-1])
+    extra_mask = torch.zeros(pairs, most + 1, dtype=torch.bool)
+    if boxed.any():
+        made, made_mask = net.geometry(data["boxes"][boxed], data["box_mask"][boxed], data["labels"][boxed], coarse[rows[boxed]])
+        at = boxed.nonzero().squeeze(1)
+        extra = extra.index_put((at,), made)
+        extra_mask[boxed] = made_mask
+    if cls_for_text and not boxed.all():
+        none = data["boxes"].new_zeros(len(coarse), 0, 4)
+        cls, _ = net.geometry(none, none[..., 0].bool(), none[..., 0].long(), coarse)
+        at = (~boxed).nonzero().squeeze(1)
+        extra = extra.index_put((at, torch.full_like(at, most)), cls[rows[at], 0])
+        extra_mask[at, most] = True
+    return torch.cat([text, extra], 1), torch.cat([data["text_mask"], extra_mask], 1)
+
+
+class Step(torch.nn.Module):
+    """One training step's losses."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.net = TrainingForward(model)
+        self.helpers = Helpers()
+
+    def forward(self, data, progress, generator):
+        net, helpers = self.net, self.helpers
+        losses = {}
+        pictures = len(data["pixels"])
+        kinds, fine_target, owner, owner_weight, coarse_masks = dense_targets(data["masks"], data["objects"], pictures, net.grid)
+        tokens = net.backbone(data["pixels"])
+        fine, middle, coarse = net.neck(tokens)
+        flat = coarse.flatten(2).transpose(1, 2)
+
+        losses["vit_kinds"] = cover_loss(helpers.vit_kinds(helpers.vit_norm(tokens)), kinds)
+        normal = helpers.fpn_norm(flat)
+        losses["fpn_kinds"] = cover_loss(helpers.fpn_kinds(normal), kinds)
+        losses["fine"] = cover_loss(helpers.fine(fine), fine_target)
+        at = (torch.arange(net.grid) + 0.5) / net.grid
+        cy, cx = torch.meshgrid(at, at, indexing="ij")
+        side = F.softplus(helpers.fpn_boxes(normal) - 2.0)
+        centre = torch.stack([cx, cy], -1).view(1, -1, 2)
+        guess = torch.cat([centre - side[..., :2], centre + side[..., 2:]], -1)
+        _, giou = box_iou_terms(guess, corners(owner))
+        losses["fpn_box"] = ((1 - giou) * owner_weight).sum() / owner_weight.sum().clamp(min=1)
+
+        cls_for_text = torch.rand((), generator=generator).item() < 0.5
+        prompt, mask = prompt_features(net, data, coarse, cls_for_text)
+        mask4 = mask[:, None, None, :]
+        row = data["row"]
+        memory = net.encode(flat[row], prompt, mask4)
+        targets = data["targets"]
+        cover = torch.zeros(len(row), net.grid**2)
+        for i, t in enumerate(targets):
+            if t:
+                cover[i] = coarse_masks[t].sum(0)
+        losses["cover"] = cover_loss(helpers.prompt_cover(helpers.memory_norm(memory)).squeeze(-1), cover.clamp(0, 1))
+
+        hidden, boxes, logits, presence = net.decode(memory, prompt, mask4)
+        start = net.model.detr_decoder.reference_points.weight.detach().sigmoid()[:, :2]
+        prior = 8.0 * (1 - progress) ** 2 + 1.0
+        gold_boxes = data["objects"][:, 3:7]
+        matches = match(boxes.detach(), logits.detach(), start, targets, gold_boxes, prior, [3, 1, 1])
+        there = torch.tensor([1.0 if t else 0.0 for t in targets])
+        for layer, (pair, query, obj) in enumerate(matches):
+            share = 1.0 if layer == len(matches) - 1 else 0.5
+            count = max(len(pair), 1)
+            l1, giou = box_losses(boxes[layer][pair, query], gold_boxes[obj], count)
+            for name, value in {
+                "score": score_loss(logits[layer], pair, query, count), "l1": l1, "giou": giou,
+                "presence": F.binary_cross_entropy_with_logits(presence[layer], there),
+            }.items():
+                losses[name] = losses.get(name, 0) + share * value
+
+        pair, query, obj = matches[-1]
+        present = there.nonzero().squeeze(1)
+        chosen = present[torch.randperm(len(present), generator=generator)][:MASK_PAIRS]
+        if len(chosen) < MASK_PAIRS:
+            rest = (there == 0).nonzero().squeeze(1)
+            chosen = torch.cat([chosen, rest, present])[:MASK_PAIRS]
+        slots = torch.zeros(len(chosen), 8, dtype=torch.long)
+        used, place, wanted = [], [], []
+        for k, p in enumerate(chosen.tolist()):
+            mine = (pair == p).nonzero().squeeze(1)
+            slots[k, : len(mine)] = query[mine]
+            used += [k] * len(mine)
+            place += range(len(mine))
+            wanted += obj[mine].tolist()
+        pixel, semantic = net.pixels_of(memory[chosen], prompt[chosen], mask4[chosen], fine[row[chosen]], middle[row[chosen]])
+        found = net.masks_of(hidden[-1][chosen[:, None], slots], pixel)[used, place]
+        all_covered = torch.stack([data["masks"][targets[p]].sum(0) if targets[p] else torch.zeros_like(data["masks"][0]) for p in chosen.tolist()]) if len(data["masks"]) else None
+        if len(used):
+            losses["mask"], losses["dice"] = mask_losses(found, data["masks"][wanted], gold_boxes[wanted])
+            losses["semantic"] = cover_loss(semantic, F.avg_pool2d(all_covered[:, None], 2)[:, 0].clamp(0, 1))
+        return losses
+
+
+class Average:
+    """Exponential average of a model's weights."""
+
+    def __init__(self, model, decay=0.998):
+        self.decay, self.steps = decay, 0
+        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model):
+        self.steps += 1
+        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        mine, theirs = [], []
+        for k, v in model.state_dict().items():
+            if v.dtype.is_floating_point:
+                mine.append(self.state[k])
+                theirs.append(v)
+        torch._foreach_lerp_(mine, theirs, 1 - keep)
+
+
+def save_atomic(content, path):
+    """torch.save, then rename, so that there is always one whole file."""
+    torch.save(content, str(path) + ".new")
+    os.replace(str(path) + ".new", path)
+
+
+def parameter_groups(step, decay):
+    """Weight decay on matrices only."""
+    matrices = [p for p in step.parameters() if p.ndim >= 2]
+    others = [p for p in step.parameters() if p.ndim < 2]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def learning_rate(progress, steps, peak, low=0.01, warm=200):
+    """Warm-up by steps, cosine by the share of the time that is spent."""
+    return peak * min(1.0, (steps + 1) / warm) * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+def main():
+    """Run the training."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--hours", type=float, default=1.5, help="time for the whole run, earlier parts of a resumed run included")
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt")
+    arguments.add_argument("--init", type=Path, help="start from the averaged weights of another checkpoint")
+    arguments.add_argument("--resolution", type=int, default=192)
+    arguments.add_argument("--rate", type=float, default=1e-3)
+    arguments.add_argument("--steps", type=int, default=10**9, help="stop after so many steps (for trying things)")
+    arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --init)")
+    arguments.add_argument("--compile", action="store_true")
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--validate-every", type=int, default=400)
+    options = arguments.parse_args()
+
+    torch.set_num_threads(options.threads)
+    (options.out / "log").mkdir(parents=True, exist_ok=True)
+    log = open(options.out / "log" / "train.jsonl", "a", buffering=1)
+    model = build_model(options.resolution, options.seed)
+    step = Step(model)
+    step.train()
+    average = Average(model)
+    optimizer = torch.optim.AdamW(parameter_groups(step, 0.02), lr=options.rate, betas=(0.9, 0.98), fused=True)
+    done, spent = 0, 0.0
+    path = options.out / "checkpoint.pt"
+    if options.resume and path.exists():
+        saved = torch.load(path, weights_only=True)
+        step.load_state_dict(saved["step"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average.state, average.steps = saved["average"], saved["average_steps"]
+        done, spent = saved["done"], saved["spent"]
+    elif options.init:
+        saved = torch.load(options.init, weights_only=True)
+        step.load_state_dict(saved["step"])
+        model.load_state_dict(saved["average"])
+        average = Average(model)
+        average.steps = 1000
+        step.helpers.load_state_dict({k[8:]: v for k, v in saved["step"].items() if k.startswith("helpers.")})
+    if options.compile:
+        net = step.net
+        for name in ("backbone", "neck", "encode", "decode", "pixels_of", "masks_of"):
+            setattr(net, name, torch.compile(getattr(net, name), dynamic=False))
+
+    from evaluate import quick_validation
+
+    pad = special_ids()["pad"]
+    total = options.hours * 3600
+    began = time.time() - spent
+    stream = batch_stream(done, seed=options.seed, pictures=PICTURES, prompts_each=PROMPTS, resolution=options.resolution)
+    sums, seen, mark = {}, 0, time.time()
+    saved_at = time.time()
+
+    def checkpoint():
+        save_atomic({
+            "step": step.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state,
+            "average_steps": average.steps, "done": done, "spent": time.time() - began,
+            "seed": options.seed, "resolution": options.resolution,
+        }, path)
+        save_transformers(model, options.out / "export", average.state)
+
+    def validate(pictures):
+        table = quick_validation(model, average.state, pictures)
+        log.write(json.dumps({"step": done, "minutes": round((time.time() - began) / 60, 1), "validation": table}) + "\n")
+        print("validation", done, json.dumps(table), flush=True)
+
+    for index, batch in stream:
+        progress = options.start_progress + (1 - options.start_progress) * (time.time() - began) / total
+        if progress >= 1 or done >= options.steps:
+            break
+        rate = learning_rate(progress, average.steps, options.rate)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        generator = torch.Generator().manual_seed(options.seed * 1000003 + index)
+        losses = step(tensors(batch, pad), progress, generator)
+        loss = sum(WEIGHTS[k] * v for k, v in losses.items())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(step.parameters(), 1.0 if done > 500 else 5.0, foreach=True)
+        if not math.isfinite(norm.item()):
+            print("skipped a step: gradient not finite", flush=True)
+            continue
+        optimizer.step()
+        average.update(model)
+        done += 1
+        seen += 1
+        for k, v in {**losses, "norm": norm, "total": loss}.items():
+            sums[k] = sums.get(k, 0.0) + float(v)
+        if seen == 50:
+            line = {"step": done, "minutes": round((time.time() - began) / 60, 2), "rate": round(rate, 6),
+                    "seconds": round((time.time() - mark) / seen, 3), **{k: round(v / seen, 4) for k, v in sums.items()}}
+            log.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
+            sums, seen, mark = {}, 0, time.time()
+        if done % options.validate_every == 0:
+            validate(40)
+            mark = time.time()
+        if time.time() - saved_at > 300:
+            checkpoint()
+            saved_at = time.time()
+    checkpoint()
+    validate(150)
+    print("finished", done, "steps", round((time.time() - began) / 60, 1), "minutes", flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
