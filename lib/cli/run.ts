@@ -1,0 +1,64 @@
+import { inspect } from "node:util";
+import { Sam3Error } from "../errors";
+import { type Command, helpOf, type Io, parseCommandLine, usage } from "./command";
+import { libtorchCommand } from "./libtorch";
+import { VERSION } from "./package";
+
+const COMMANDS = [libtorchCommand] as unknown as readonly Command[];
+
+/** Runs one command line and returns the exit code: 0 done, 1 failed, 2 bad usage. Never throws. */
+export async function runCli(args: readonly string[], io: Io): Promise<number> {
+  try {
+    const [name, ...rest] = args;
+    if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+      io.out(overview());
+      return name === undefined ? 2 : 0;
+    }
+    if (name === "--version" || name === "-v") {
+      io.out(`${VERSION}\n`);
+      return 0;
+    }
+    const command = COMMANDS.find((it) => it.name === name);
+    if (command === undefined) throw usage(`there is no command ${name}`);
+    const { operands, options, help } = parseCommandLine(command, rest);
+    if (help) {
+      io.out(helpOf(command));
+      return 0;
+    }
+    return await command.run(operands, options, io);
+  } catch (error) {
+    if (io.signal.aborted) {
+      io.err("interrupted\n");
+      return 130;
+    }
+    io.err(`${errorLine(error)}\n`);
+    if (io.env.SAM3_DEBUG) io.err(`${inspect(error)}\n`);
+    return Sam3Error.is(error, "USAGE") ? 2 : 1;
+  }
+}
+
+/** An error as the one line shown to people: `CODE: what, and what to do`. */
+export function errorLine(error: unknown): string {
+  if (Sam3Error.is(error)) return `${error.code}: ${oneLine(error.message)}`;
+  const message = error instanceof Error ? error.message : String(error);
+  return `INTERNAL: ${oneLine(message)}; this is a defect, please report it with the output of SAM3_DEBUG=1`;
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, " ").trim();
+}
+
+function overview(): string {
+  const width = Math.max(...COMMANDS.map(({ name }) => name.length));
+  return [
+    "sam3: SAM 3 inside Node.js",
+    "",
+    "Usage: sam3 <command> [options]",
+    "",
+    ...COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    "",
+    "sam3 <command> --help tells more about one, sam3 --version the version.",
+    "Exit codes: 0 done, 1 failed, 2 bad usage. SAM3_DEBUG=1 adds the stack of an error.",
+    "",
+  ].join("\n");
+}
