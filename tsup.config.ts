@@ -1,11 +1,11 @@
 import { defineConfig } from "tsup";
 
+// dist/ is emptied by the scripts that build: `clean` here would race between the two builds.
 export default defineConfig([
   {
     entry: { index: "lib/index.ts" },
     format: ["esm", "cjs"],
     dts: true,
-    clean: true,
     target: "node20",
     shims: true,
     sourcemap: true,

@@ -1,0 +1,122 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ROOT, run, step } from "./steps.mjs";
+
+const NODE = process.execPath;
+const NPM = process.platform === "win32" ? "npm.cmd" : "npm";
+
+/** Everything that running needs: npm packages, TypeScript, libtorch, the addon. Does only what is not done yet. */
+export async function prepareToRun() {
+  await npmPackages();
+  await typeScript();
+  const libtorch = await installLibtorch();
+  await addon(libtorch);
+  return { libtorch };
+}
+
+/** Everything that the tests need on top: a Python environment and the small models the tests run on. */
+export async function prepareToTest() {
+  const prepared = await prepareToRun();
+  await pythonEnvironment();
+  await fixtures();
+  return prepared;
+}
+
+function npmPackages() {
+  return step({
+    name: "npm packages",
+    inputs: ["package-lock.json"],
+    outputs: ["node_modules/.package-lock.json"],
+    work: () =>
+      run(NPM, [existsSync(join(ROOT, "node_modules")) ? "install" : "ci", "--no-audit", "--no-fund"], {
+        log: "npm",
+      }),
+  });
+}
+
+export function typeScript() {
+  return step({
+    name: "TypeScript build",
+    inputs: ["lib", "tsup.config.ts", "tsconfig.json", "package.json"],
+    outputs: ["dist/cli.js", "dist/index.js", "dist/index.cjs", "dist/index.d.ts"],
+    work: async () => {
+      await rm(join(ROOT, "dist"), { recursive: true, force: true });
+      await run(NODE, [join("node_modules", "tsup", "dist", "cli-default.js")], { log: "tsup" });
+    },
+  });
+}
+
+/** Installs libtorch as a user would, through the CLI, and returns its folder. `SAM3_LIBTORCH` is taken as it is. */
+async function installLibtorch() {
+  if (process.env.SAM3_LIBTORCH) {
+    console.log(`libtorch: ${process.env.SAM3_LIBTORCH} (from SAM3_LIBTORCH)`);
+    return process.env.SAM3_LIBTORCH;
+  }
+  const cli = join(ROOT, "dist", "cli.js");
+  await run(NODE, [cli, "libtorch", "install"], { log: "libtorch", show: "inherit" });
+  return execFileSync(NODE, [cli, "libtorch", "where"], { encoding: "utf8" }).trim().split("\n")[0];
+}
+
+function addon(libtorch) {
+  return step({
+    name: "addon (C++, a few minutes the first time)",
+    inputs: ["native", "CMakeLists.txt", "binding.gyp", "scripts/build-native.mjs"],
+    extra: libtorch,
+    outputs: ["build/Release"],
+    work: () =>
+      run(NODE, [join("scripts", "build-native.mjs")], { log: "addon", env: { SAM3_LIBTORCH: libtorch } }),
+  });
+}
+
+/** Path of the Python that the tests use. */
+export const PYTHON = join(ROOT, ".venv", process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
+
+function pythonEnvironment() {
+  const requirements = ["scripts/export/requirements.txt", "test/requirements.txt"];
+  return step({
+    name: "Python environment for the tests",
+    inputs: requirements,
+    outputs: [".venv/pyvenv.cfg"],
+    work: async () => {
+      if (!existsSync(PYTHON)) await run(basePython(), ["-m", "venv", join(ROOT, ".venv")], { log: "venv" });
+      const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
+      // torch first and alone, in the spelling that lets pip take a CPU build where its index has one.
+      await run(PYTHON, [...pip, "torch==2.13.0"], { log: "pip-torch" });
+      for (const file of requirements) {
+        if (existsSync(join(ROOT, file))) await run(PYTHON, [...pip, "-r", file], { log: "pip" });
+      }
+    },
+  });
+}
+
+function fixtures() {
+  return step({
+    name: "small random models for the tests",
+    inputs: ["scripts/export", "test/requirements.txt"],
+    outputs: [".cache/fixtures"],
+    work: async () => {
+      await mkdir(join(ROOT, ".cache"), { recursive: true });
+      await run(PYTHON, [join("scripts", "export", "tiny.py"), "--out", join(".cache", "fixtures")], {
+        log: "fixtures",
+      });
+    },
+  });
+}
+
+function basePython() {
+  for (const command of process.env.SAM3_PYTHON ? [process.env.SAM3_PYTHON] : ["python3", "python"]) {
+    try {
+      execFileSync(command, ["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"], {
+        stdio: "ignore",
+      });
+      return command;
+    } catch {
+      // The next one.
+    }
+  }
+  throw new Error(
+    "Python 3.10 or newer with pip and venv is needed (Debian, Ubuntu: apt install python3-venv python3-pip)",
+  );
+}
