@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { Sam3Error } from "../errors";
+import { Sam3Error } from "../errors.js";
 
 /** One option of a command. Values reach the command as the strings typed; nothing is guessed to be a number. */
 export interface OptionSpec {

@@ -1,8 +1,8 @@
-import { formatBytes } from "../libtorch/disk";
-import { type InstallPhase, installFolder, installLibtorch, readInstallNote } from "../libtorch/install";
-import { LIBTORCH_VARIANTS, LIBTORCH_VERSION, type LibtorchVariant } from "../libtorch/release";
-import { defineCommand, type Io, usage } from "./command";
-import { ProgressBar } from "./progress";
+import { formatBytes } from "../libtorch/disk.js";
+import { type InstallPhase, installFolder, installLibtorch, readInstallNote } from "../libtorch/install.js";
+import { LIBTORCH_VARIANTS, LIBTORCH_VERSION, type LibtorchVariant } from "../libtorch/release.js";
+import { defineCommand, type Io, usage } from "./command.js";
+import { ProgressBar } from "./progress.js";
 
 const DOING: Readonly<Record<InstallPhase, string>> = {
   find: "looking for",

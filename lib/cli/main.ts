@@ -1,4 +1,4 @@
-import { runCli } from "./run";
+import { runCli } from "./run.js";
 
 const interrupt = new AbortController();
 for (const [name, code] of [

@@ -1,4 +1,4 @@
-import { formatBytes } from "../libtorch/disk";
+import { formatBytes } from "../libtorch/disk.js";
 
 /** A progress line that redraws itself on a terminal and is silent elsewhere. */
 export class ProgressBar {

@@ -1,8 +1,8 @@
 import { inspect } from "node:util";
-import { Sam3Error } from "../errors";
-import { type Command, helpOf, type Io, parseCommandLine, usage } from "./command";
-import { libtorchCommand } from "./libtorch";
-import { VERSION } from "./package";
+import { Sam3Error } from "../errors.js";
+import { type Command, helpOf, type Io, parseCommandLine, usage } from "./command.js";
+import { libtorchCommand } from "./libtorch.js";
+import { VERSION } from "./package.js";
 
 const COMMANDS = [libtorchCommand] as unknown as readonly Command[];
 

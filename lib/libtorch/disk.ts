@@ -1,6 +1,6 @@
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { Sam3Error } from "../errors";
+import { Sam3Error } from "../errors.js";
 
 /** Free bytes for this user on the disk that holds `folder` (or its nearest existing parent); undefined when the system does not tell. */
 export async function freeBytes(folder: string): Promise<number | undefined> {

@@ -3,8 +3,8 @@ import { createReadStream } from "node:fs";
 import { mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Sam3Error } from "../errors";
-import { ensureSpace, type freeBytes, mapDiskFull } from "./disk";
+import { Sam3Error } from "../errors.js";
+import { ensureSpace, type freeBytes, mapDiskFull } from "./disk.js";
 
 export interface DownloadOptions {
   readonly url: string;

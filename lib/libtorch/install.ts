@@ -1,14 +1,19 @@
 import { randomBytes } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { Sam3Error } from "../errors";
-import { libtorchHome } from "../native/libtorch-home";
-import { ensureSpace, freeBytes, mapDiskFull } from "./disk";
-import { download, sha256Of } from "./download";
-import { downloadWheel, resolveWheel } from "./pip";
-import { findPython } from "./python";
-import { LIBTORCH_RELEASES, LIBTORCH_VERSION, type LibtorchRelease, type LibtorchVariant } from "./release";
-import { placeLibtorch, placeSitePackages, unpack, unpackedSize } from "./unpack";
+import { Sam3Error } from "../errors.js";
+import { libtorchHome } from "../native/libtorch-home.js";
+import { ensureSpace, freeBytes, mapDiskFull } from "./disk.js";
+import { download, sha256Of } from "./download.js";
+import { downloadWheel, resolveWheel } from "./pip.js";
+import { findPython } from "./python.js";
+import {
+  LIBTORCH_RELEASES,
+  LIBTORCH_VERSION,
+  type LibtorchRelease,
+  type LibtorchVariant,
+} from "./release.js";
+import { placeLibtorch, placeSitePackages, unpack, unpackedSize } from "./unpack.js";
 
 export type InstallPhase = "find" | "download" | "check" | "unpack";
 

@@ -2,9 +2,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Sam3Error } from "../errors";
-import type { Python } from "./python";
-import type { PinnedWheel } from "./release";
+import { Sam3Error } from "../errors.js";
+import type { Python } from "./python.js";
+import type { PinnedWheel } from "./release.js";
 
 // Wheels for Linux x64 with glibc up to 2.28, taken whatever the machine's own Python is.
 const TARGET = [

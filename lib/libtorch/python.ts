@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { Sam3Error } from "../errors";
+import { Sam3Error } from "../errors.js";
 
 const run = promisify(execFile);
 

@@ -4,8 +4,8 @@ import { basename, dirname, join, resolve, sep } from "node:path";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import yauzl from "yauzl";
-import { Sam3Error } from "../errors";
-import { mapDiskFull } from "./disk";
+import { Sam3Error } from "../errors.js";
+import { mapDiskFull } from "./disk.js";
 
 export interface UnpackOptions {
   readonly archive: string;
