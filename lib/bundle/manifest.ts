@@ -49,6 +49,7 @@ export const manifestSchema = z.object({
   normalize: z.object({ mean: rgb, std: rgb }),
   thresholds: z.object({ score: z.number().min(0).max(1), mask: z.number() }),
   tracker: z.object({
+    trained: z.boolean(),
     width: positive,
     memoryChannels: positive,
     memories: positive,

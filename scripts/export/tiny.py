@@ -1,0 +1,70 @@
+"""Make tiny random models: bundles, and fixtures with what transformers answers for them.
+
+    python scripts/export/tiny.py --out <folder> [--seeds 3]
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import transformers
+from sam3_export.bundle import export_bundle
+from sam3_export.checkpoint import Checkpoint
+from sam3_export.tokenizer import write_bpe_tokenizer
+from tiny_models.fixtures import CASES, build_case, save_fixture
+from tiny_models.model import tiny_model
+
+README = """Tiny random SAM 3 models, made by scripts/export/tiny.py.
+
+<seed>/bundle       a bundle as docs/bundle.md describes it, fp32
+<seed>/<case>.pt    inputs and what transformers' own Sam3Model answers (eager, the same weights); read in C++ with
+                    torch::jit::load(path).named_buffers(), in Python with dict(torch.jit.load(path).named_buffers())
+
+A case holds one picture and N prompts:
+  picture      [H,W,3] uint8
+  pixels       [1,3,R,R] expected preprocessed picture
+  ids, mask    [N,L] int64 (0 where mask is false), bool
+  boxes        [N,K,4] fp32 centre x, centre y, width, height in 0-1; box_labels [N,K] int64; box_mask [N,K] bool; K may be 0
+  logits [N,Q], pred_boxes [N,Q,4], presence [N,1], masks [N,Q,4g,4g], semantic [N,1,4g,4g]: raw outputs
+  final_*      objects with sigmoid(logit) * sigmoid(presence) > 0.5, ordered by prompt, then query:
+  final_prompt [n], final_query [n] int64, final_scores [n], final_boxes [n,4] in pixels (not clipped),
+  final_masks  [n,H,W] bool: logits resized to H x W (bilinear, align_corners false) > 0
+"""
+
+
+def write_seed(seed: int, folder: Path) -> None:
+    """One model: its fixtures first, from the untouched model, then its bundle."""
+    folder.mkdir(parents=True)
+    model = tiny_model(seed)
+    for index, case in enumerate(CASES):
+        tensors = build_case(model, case, seed=1000 * seed + index)
+        save_fixture(tensors, folder / f"{case.name}.pt")
+        print(f"seed {seed} {case.name}: {len(tensors['final_scores'])} objects")
+    checkpoint = Checkpoint(model, "transformers", "0" * 64, tracker_trained=False, licence="Random weights.")
+    export_bundle(
+        checkpoint,
+        folder / "bundle",
+        name=f"tiny-{seed}",
+        dtype="fp32",
+        write_tokenizer=lambda path: write_bpe_tokenizer([], path),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make tiny random models with bundles and fixtures.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    out = options.out.absolute()
+    fresh = out.with_name(out.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    for seed in range(options.seeds):
+        write_seed(seed, fresh / str(seed))
+    (fresh / "README").write_text(README)
+    shutil.rmtree(out, ignore_errors=True)
+    fresh.rename(out)
+
+
+if __name__ == "__main__":
+    main()
