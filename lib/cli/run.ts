@@ -2,7 +2,7 @@ import { inspect } from "node:util";
 import { Sam3Error } from "../errors.js";
 import { type Command, helpOf, type Io, parseCommandLine, usage } from "./command.js";
 import { libtorchCommand } from "./libtorch.js";
-import { VERSION } from "./package.js";
+import { version } from "./version.js";
 
 const COMMANDS = [libtorchCommand] as unknown as readonly Command[];
 
@@ -15,7 +15,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
       return name === undefined ? 2 : 0;
     }
     if (name === "--version" || name === "-v") {
-      io.out(`${VERSION}\n`);
+      io.out(`${version()}\n`);
       return 0;
     }
     const command = COMMANDS.find((it) => it.name === name);

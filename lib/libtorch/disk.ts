@@ -39,6 +39,17 @@ function diskFull(folder: string, needed?: number, available?: number, cause?: u
   );
 }
 
+/** `LIBTORCH_INSTALL_FAILED` for a place that cannot be written; a full disk is given back as it came. */
+export function cannotWrite(path: string, error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENOSPC" || code === "EDQUOT") return error;
+  return new Sam3Error(
+    "LIBTORCH_INSTALL_FAILED",
+    `${path} cannot be written (${code ?? (error as Error).message}); name another folder with --to or SAM3_HOME`,
+    { cause: error },
+  );
+}
+
 /** A size for people: `191.8 MB`. */
 export function formatBytes(bytes: number): string {
   const units = ["bytes", "kB", "MB", "GB", "TB"];

@@ -3,9 +3,10 @@ import { cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } fr
 import { basename, dirname, join, resolve } from "node:path";
 import { Sam3Error } from "../errors.js";
 import { libtorchHome } from "../native/libtorch-home.js";
-import { ensureSpace, freeBytes, mapDiskFull } from "./disk.js";
+import { cannotWrite, ensureSpace, freeBytes, mapDiskFull } from "./disk.js";
 import { download, sha256Of } from "./download.js";
-import { downloadWheel, resolveWheel } from "./pip.js";
+import { lock } from "./lock.js";
+import { downloadWheel, resolveWheels } from "./pip.js";
 import { findPython } from "./python.js";
 import {
   LIBTORCH_RELEASES,
@@ -176,11 +177,9 @@ async function fromPip(work: Work, release: LibtorchRelease): Promise<Obtained> 
   await mkdir(scratch);
   const downloadBytes = release.wheels.reduce((sum, { bytes }) => sum + bytes, 0);
   await ensureSpace(dirname(work.staging), release.unpackedBytes, work.freeBytes);
-  const resolved = [];
-  for (const wheel of release.wheels) {
-    work.onProgress?.({ phase: "find", what: wheel.requirement, doneBytes: 0, totalBytes: undefined });
-    resolved.push(await resolveWheel(python, wheel, release.index, scratch, work.signal));
-  }
+  const wanted = release.wheels.map(({ requirement }) => requirement);
+  work.onProgress?.({ phase: "find", what: wanted[0] ?? "", doneBytes: 0, totalBytes: undefined });
+  const resolved = await resolveWheels(python, release.wheels, release.index, scratch, work.signal);
   const local = resolved.every(({ url }) => url.startsWith("file:"));
   await ensureSpace(
     dirname(work.staging),
@@ -358,57 +357,6 @@ async function refuseForeign(target: string): Promise<void> {
       `${target} holds other files; name an empty or new folder with --to`,
     );
   }
-}
-
-/** Keeps two installs of one folder apart. The lock of a process that is gone is taken over. */
-async function lock(path: string): Promise<() => Promise<void>> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      await writeFile(path, String(process.pid), { flag: "wx" });
-      return () => rm(path, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST")
-        throw mapDiskFull(cannotWrite(path, error), dirname(path));
-      const pid = Number(await readFile(path, "utf8").catch(() => "0"));
-      if (attempt > 0 || (pid !== process.pid && isAlive(pid))) {
-        throw new Sam3Error(
-          "LIBTORCH_INSTALL_FAILED",
-          `another install (process ${pid}) works on this folder; wait for it, or remove ${path} if it is gone`,
-        );
-      }
-      await rm(path, { force: true });
-      await removeLeftOvers(dirname(path));
-    }
-  }
-}
-
-// What a killed install left: its folders carry its process number.
-async function removeLeftOvers(parent: string): Promise<void> {
-  for (const name of await readdir(parent)) {
-    const pid = /^\..+\.(\d+)-[0-9a-f]{8}$/.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid)))
-      await rm(join(parent, name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
-function cannotWrite(path: string, error: unknown): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code === "ENOSPC" || code === "EDQUOT") return error;
-  return new Sam3Error(
-    "LIBTORCH_INSTALL_FAILED",
-    `${path} cannot be written (${code ?? (error as Error).message}); name another folder with --to or SAM3_HOME`,
-    { cause: error },
-  );
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -33,42 +33,51 @@ interface PipReport {
 }
 
 /**
- * Asks pip which wheel it would take for a pinned requirement, without downloading it: first from the machine's own
- * index, then from `index`. Throws `LIBTORCH_INSTALL_FAILED` when neither has the pinned file.
+ * Asks pip which wheels it would take for pinned requirements, without downloading them: first from the machine's own
+ * index, then from `index`. Throws `LIBTORCH_INSTALL_FAILED` when neither has the pinned files.
  */
-export async function resolveWheel(
+export async function resolveWheels(
   python: Python,
-  wheel: PinnedWheel,
+  wheels: readonly PinnedWheel[],
   index: string,
   scratch: string,
   signal?: AbortSignal,
-): Promise<ResolvedWheel> {
+): Promise<ResolvedWheel[]> {
   const seen: string[] = [];
   // The second index is asked quickly: where it cannot be reached, nobody wants to wait for five retries.
   for (const args of [[], ["--index-url", index, "--retries", "1", "--timeout", "10"]]) {
     const report = join(scratch, "pip-report.json");
     const asked = ["install", "--dry-run", "--ignore-installed", "--quiet", "--report", report];
     const target = ["--target", join(scratch, "none")];
+    const requirements = wheels.map(({ requirement }) => requirement);
     try {
-      await pip(python, [...asked, ...target, ...TARGET, ...args, wheel.requirement], { signal });
+      await pip(python, [...asked, ...target, ...TARGET, ...args, ...requirements], { signal });
     } catch (error) {
       signal?.throwIfAborted();
       seen.push((error as Error).message);
       continue;
     }
     const { install } = JSON.parse(await readFile(report, "utf8")) as PipReport;
-    const found = install[0]?.download_info;
-    if (found === undefined) continue;
-    const file = decodeURIComponent(found.url.slice(found.url.lastIndexOf("/") + 1));
-    const sha256 = found.archive_info?.hashes?.sha256 ?? found.archive_info?.hash?.replace(/^sha256=/, "");
-    if (file.startsWith(wheel.prefix) && (sha256 === undefined || sha256 === wheel.sha256)) {
-      return { url: found.url, file, sha256, index: args };
-    }
-    seen.push(`pip offers ${file}, which is another build`);
+    const offered = install.map(({ download_info: { url, archive_info } }) => ({
+      url,
+      file: decodeURIComponent(url.slice(url.lastIndexOf("/") + 1)),
+      sha256: archive_info?.hashes?.sha256 ?? archive_info?.hash?.replace(/^sha256=/, ""),
+      index: args,
+    }));
+    const found = wheels.map((wheel) =>
+      offered.find(
+        ({ file, sha256 }) =>
+          file.startsWith(wheel.prefix) && (sha256 === undefined || sha256 === wheel.sha256),
+      ),
+    );
+    if (found.every((it) => it !== undefined)) return found;
+    const name = (wheels[found.indexOf(undefined)]?.prefix ?? "").split("-", 1)[0] ?? "";
+    const other = offered.find(({ file }) => file.startsWith(`${name}-`));
+    seen.push(`pip offers ${other?.file ?? `no ${name}`}, which is another build`);
   }
   throw new Sam3Error(
     "LIBTORCH_INSTALL_FAILED",
-    `pip cannot get ${wheel.prefix}… (${seen.join("; ")}); name the official archive or a libtorch folder with --from`,
+    `pip cannot get ${wheels[0]?.prefix ?? ""}… (${seen.join("; ")}); name the official archive or a libtorch folder with --from`,
   );
 }
 
