@@ -1,6 +1,7 @@
 """Training batches drawn in worker processes: scenes and prompts as numpy arrays, a function of (seed, index)."""
 import multiprocessing
 import os
+from queue import Full
 
 import cv2
 import numpy as np
@@ -56,15 +57,23 @@ def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0
     }
 
 
-def _work(queue, start, step, limit, arguments, hard_at):
+def _work(queue, start, step, arguments, hard_at):
     from tokenizer import MiniTokenizer
 
     os.nice(2)
     cv2.setNumThreads(1)
     tokenize = MiniTokenizer()
+    parent = os.getppid()
     index = start
-    while limit is None or index < limit:
-        queue.put((index, make_batch(index=index, tokenize=tokenize, hard=hard_at(index), **arguments)))
+    while True:
+        item = (index, make_batch(index=index, tokenize=tokenize, hard=hard_at(index), **arguments))
+        while True:
+            try:
+                queue.put(item, timeout=5)
+                break
+            except Full:
+                if os.getppid() != parent:
+                    os._exit(0)
         index += step
 
 
@@ -78,7 +87,7 @@ def batch_stream(start, workers=1, ahead=6, hard_at=constant_hard, **arguments):
     context = multiprocessing.get_context("spawn")
     queues = [context.Queue(ahead) for _ in range(workers)]
     processes = [
-        context.Process(target=_work, args=(q, start + i, workers, None, arguments, hard_at), daemon=True)
+        context.Process(target=_work, args=(q, start + i, workers, arguments, hard_at), daemon=True)
         for i, q in enumerate(queues)
     ]
     for p in processes:

@@ -23,7 +23,7 @@ from model import build_model, save_transformers
 from network import Helpers, TrainingForward, corners
 from tokenizer import special_ids
 
-PICTURES, PROMPTS, MASK_PAIRS, TEXT_LENGTH = 8, 4, 10, 16
+PICTURES, PROMPTS, MASK_PAIRS, TEXT_LENGTH = 8, 4, 8, 16
 WEIGHTS = {
     "score": 2.0, "presence": 1.5, "l1": 5.0, "giou": 2.0, "mask": 4.0, "dice": 4.0, "semantic": 1.0,
     "vit_kinds": 6.0, "fpn_kinds": 6.0, "fpn_box": 1.0, "fine": 1.5, "cover": 4.0,
@@ -110,7 +110,7 @@ class Step(torch.nn.Module):
         prompt, mask = prompt_features(net, data, coarse, cls_for_text)
         mask4 = mask[:, None, None, :]
         row = data["row"]
-        memory = net.encode(flat[row], prompt, mask4)
+        memory = net.encode(flat.index_select(0, row), prompt, mask4)
         targets = data["targets"]
         cover = torch.zeros(len(row), net.grid**2)
         for i, t in enumerate(targets):
@@ -148,7 +148,10 @@ class Step(torch.nn.Module):
             used += [k] * len(mine)
             place += range(len(mine))
             wanted += obj[mine].tolist()
-        pixel, semantic = net.pixels_of(memory[chosen], prompt[chosen], mask4[chosen], fine[row[chosen]], middle[row[chosen]])
+        pixel, semantic = net.pixels_of(
+            memory.index_select(0, chosen), prompt.index_select(0, chosen), mask4[chosen],
+            fine.index_select(0, row[chosen]), middle.index_select(0, row[chosen]),
+        )
         found = net.masks_of(hidden[-1][chosen[:, None], slots], pixel)[used, place]
         all_covered = torch.stack([data["masks"][targets[p]].sum(0) if targets[p] else torch.zeros_like(data["masks"][0]) for p in chosen.tolist()]) if len(data["masks"]) else None
         if len(used):
@@ -174,6 +177,34 @@ class Average:
                 mine.append(self.state[k])
                 theirs.append(v)
         torch._foreach_lerp_(mine, theirs, 1 - keep)
+
+
+class Threads:
+    """One thread or two, whichever is faster now: on a busy machine two wait for each other."""
+
+    def __init__(self, most, every=60, probe=4):
+        self.choices = sorted({1, most})
+        self.best, self.every, self.probe = most, every, probe
+        self.count, self.times = 0, {}
+
+    def before(self):
+        """Set the number of threads for the coming step."""
+        at = self.count % self.every
+        if at == 0:
+            self.times = {n: [] for n in self.choices}
+        if at < self.probe * len(self.choices):
+            self.now = self.choices[at // self.probe]
+        else:
+            if at == self.probe * len(self.choices):
+                self.best = min(self.choices, key=lambda n: sum(sorted(self.times[n])[: self.probe - 1]))
+            self.now = self.best
+        torch.set_num_threads(self.now)
+        self.count += 1
+        self.began = time.time()
+
+    def after(self):
+        """Note how long the step took."""
+        self.times[self.now].append(time.time() - self.began)
 
 
 def save_atomic(content, path):
@@ -239,14 +270,13 @@ def main():
         for name in ("backbone", "neck", "encode", "decode", "pixels_of", "masks_of"):
             setattr(net, name, torch.compile(getattr(net, name), dynamic=False))
 
-    from evaluate import quick_validation
-
     pad = special_ids()["pad"]
     total = options.hours * 3600
     began = time.time() - spent
     stream = batch_stream(done, seed=options.seed, pictures=PICTURES, prompts_each=PROMPTS, resolution=options.resolution)
     sums, seen, mark = {}, 0, time.time()
     saved_at = time.time()
+    threads = Threads(options.threads)
 
     def checkpoint():
         save_atomic({
@@ -257,6 +287,8 @@ def main():
         save_transformers(model, options.out / "export", average.state)
 
     def validate(pictures):
+        from evaluate import quick_validation
+
         table = quick_validation(model, average.state, pictures)
         log.write(json.dumps({"step": done, "minutes": round((time.time() - began) / 60, 1), "validation": table}) + "\n")
         print("validation", done, json.dumps(table), flush=True)
@@ -269,6 +301,7 @@ def main():
         for group in optimizer.param_groups:
             group["lr"] = rate
         generator = torch.Generator().manual_seed(options.seed * 1000003 + index)
+        threads.before()
         losses = step(tensors(batch, pad), progress, generator)
         loss = sum(WEIGHTS[k] * v for k, v in losses.items())
         optimizer.zero_grad(set_to_none=True)
@@ -279,13 +312,14 @@ def main():
             continue
         optimizer.step()
         average.update(model)
+        threads.after()
         done += 1
         seen += 1
         for k, v in {**losses, "norm": norm, "total": loss}.items():
-            sums[k] = sums.get(k, 0.0) + float(v)
+            sums[k] = sums.get(k, 0.0) + float(v.detach())
         if seen == 50:
             line = {"step": done, "minutes": round((time.time() - began) / 60, 2), "rate": round(rate, 6),
-                    "seconds": round((time.time() - mark) / seen, 3), **{k: round(v / seen, 4) for k, v in sums.items()}}
+                    "seconds": round((time.time() - mark) / seen, 3), "threads": threads.best, **{k: round(v / seen, 4) for k, v in sums.items()}}
             log.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
             sums, seen, mark = {}, 0, time.time()
