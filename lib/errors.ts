@@ -70,10 +70,7 @@ export class Sam3Error extends Error {
   }
 
   /** True for a Sam3Error from any copy of this package (ESM, CJS, another realm), of the given code if one is given. */
-  static is<C extends Sam3ErrorCode>(
-    error: unknown,
-    code?: C,
-  ): error is Sam3Error & { readonly code: C } {
+  static is<C extends Sam3ErrorCode>(error: unknown, code?: C): error is Sam3Error & { readonly code: C } {
     return (
       typeof error === "object" &&
       error !== null &&

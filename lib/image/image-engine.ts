@@ -1,0 +1,190 @@
+import { abortable } from "../abort.js";
+import type { Manifest } from "../bundle/manifest.js";
+import type { TextTokenizer } from "../bundle/tokenizer.js";
+import { Sam3Error } from "../errors.js";
+import type { Logger } from "../logger.js";
+import type {
+  NativeAddon,
+  NativeConceptAnswer,
+  NativeConceptObjects,
+  NativeEncoding,
+  NativeFeatures,
+  NativePixels,
+  NativeReplica,
+  NativeTextFeatures,
+} from "../native/addon.js";
+import { type ConceptPrompt, checkPrompt } from "./concept-prompt.js";
+
+/** What an engine is made of. */
+export interface ImageEngineParts {
+  readonly addon: NativeAddon;
+  readonly replica: NativeReplica;
+  readonly manifest: Manifest;
+  readonly tokenizer: TextTokenizer;
+  readonly logger: Logger;
+  readonly threshold: number;
+  readonly maxPixels: number;
+}
+
+/** A prompt that was checked against its picture and cut into tokens. */
+export interface PreparedPrompt {
+  readonly texts: readonly { readonly text: string; readonly ids: Int32Array; readonly truncated: boolean }[];
+  readonly boxes: Float32Array;
+  readonly labels: Uint8Array;
+  readonly threshold: number;
+}
+
+/** One text as it was looked for. */
+export interface SegmentedText {
+  readonly text: string;
+  readonly truncated: boolean;
+  readonly found: NativeConceptObjects;
+}
+
+/** Prompts decoded in one native call: bounds the memory of their mask logits. */
+const PROMPTS_PER_CALL = 8;
+
+// The safety net for a model that was never closed.
+const abandoned = new FinalizationRegistry<Pick<ImageEngineParts, "replica" | "logger" | "manifest">>(
+  ({ replica, logger, manifest }) => {
+    logger.warn(
+      `A loaded model (${manifest.name}) was never closed; it is freed now. Use "await using", or call close().`,
+    );
+    replica
+      .close()
+      .catch((error: unknown) => logger.error(`closing ${manifest.name} failed: ${String(error)}`));
+  },
+);
+
+/**
+ * The model as the image layer uses it: tokens, native calls, cancelling and clean-up in one place. Lives as long as its
+ * `Sam3`; owns every feature made with it until it is disposed.
+ */
+export class ImageEngine {
+  readonly manifest: Manifest;
+  readonly logger: Logger;
+  readonly threshold: number;
+  readonly maxPixels: number;
+  readonly #parts: ImageEngineParts;
+  readonly #features = new Set<NativeFeatures>();
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: ImageEngineParts) {
+    this.#parts = parts;
+    this.manifest = parts.manifest;
+    this.logger = parts.logger;
+    this.threshold = parts.threshold;
+    this.maxPixels = parts.maxPixels;
+    const { replica, logger, manifest } = parts;
+    abandoned.register(this, { replica, logger, manifest }, this);
+  }
+
+  /** Throws `DISPOSED` once closing has begun. */
+  assertOpen(): void {
+    if (this.#closing)
+      throw new Sam3Error("DISPOSED", "This Sam3 was closed. Load it again with Sam3.load().");
+  }
+
+  /** Runs the image encoder; the features stay until `release`. */
+  async encodeImage(pixels: NativePixels, signal: AbortSignal | undefined): Promise<NativeEncoding> {
+    this.assertOpen();
+    const token = new this.#parts.addon.CancelToken();
+    const encoding = await abortable(
+      signal,
+      token,
+      () => this.#parts.replica.encodeImage(pixels, token),
+      (late) => late.features.dispose(),
+    );
+    if (this.#closing) {
+      encoding.features.dispose();
+      this.assertOpen();
+    }
+    this.#features.add(encoding.features);
+    return encoding;
+  }
+
+  /** Frees features; more than once does nothing. */
+  release(features: NativeFeatures): void {
+    this.#features.delete(features);
+    if (!features.disposed) features.dispose();
+  }
+
+  /**
+   * Checks a prompt and cuts its texts into tokens, before anything costs time.
+   *
+   * @throws {Sam3Error} `INVALID_PROMPT`, `INVALID_BOX` or `INVALID_ARGUMENT`
+   */
+  prepare(
+    prompt: ConceptPrompt,
+    picture: { readonly width: number; readonly height: number },
+  ): PreparedPrompt {
+    const { threshold, manifest, tokenizer } = this.#parts;
+    const { fallbackText } = manifest.tokenizer;
+    const { texts, ...rest } = checkPrompt(prompt, picture, { threshold, fallbackText });
+    return { ...rest, texts: texts.map((text) => ({ text, ...tokenizer.encode(text) })) };
+  }
+
+  /** Looks for every text of a prompt on one picture; the answer keeps their order. */
+  async segment(
+    features: NativeFeatures,
+    prompt: PreparedPrompt,
+    signal: AbortSignal | undefined,
+  ): Promise<SegmentedText[]> {
+    this.assertOpen();
+    const out: SegmentedText[] = [];
+    for (let from = 0; from < prompt.texts.length; from += PROMPTS_PER_CALL) {
+      const some = prompt.texts.slice(from, from + PROMPTS_PER_CALL);
+      const answer = await this.#segmentSome(
+        features,
+        some.map(({ ids }) => ids),
+        prompt,
+        signal,
+      );
+      some.forEach(({ text, truncated }, i) => {
+        const found = answer.prompts[i];
+        if (!found)
+          throw new Sam3Error(
+            "INTERNAL",
+            `The addon answered ${answer.prompts.length} of ${some.length} prompts.`,
+          );
+        out.push({ text, truncated, found });
+      });
+    }
+    return out;
+  }
+
+  /** Frees the model and every feature made with it. Idempotent; what waits is rejected with `DISPOSED`. */
+  close(): Promise<void> {
+    abandoned.unregister(this);
+    this.#closing ??= this.#parts.replica.close().finally(() => {
+      for (const features of this.#features) this.release(features);
+    });
+    return this.#closing;
+  }
+
+  async #segmentSome(
+    features: NativeFeatures,
+    ids: readonly Int32Array[],
+    prompt: PreparedPrompt,
+    signal: AbortSignal | undefined,
+  ): Promise<NativeConceptAnswer> {
+    const { addon, replica } = this.#parts;
+    const { boxes, labels, threshold } = prompt;
+    const token = new addon.CancelToken();
+    const texts = await abortable(signal, token, () => replica.encodeTexts(ids, token), disposeAll);
+    if (signal?.aborted) disposeAll(texts);
+    return abortable(signal, token, async () => {
+      try {
+        const prompts = texts.map((text) => ({ text, boxes, labels, threshold }));
+        return await replica.segmentConcepts(features, prompts, token);
+      } finally {
+        // When the native call itself has ended, which on abort is later than the promise given out.
+        disposeAll(texts);
+      }
+    });
+  }
+}
+
+function disposeAll(texts: readonly NativeTextFeatures[]): void {
+  for (const text of texts) text.dispose();
+}

@@ -1,0 +1,291 @@
+import { readFile, stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import sharp, { type Metadata, type Sharp } from "sharp";
+import { throwIfAborted } from "../abort.js";
+import { describe } from "../describe.js";
+import { Sam3Error } from "../errors.js";
+import type { NativePixels } from "../native/addon.js";
+
+/** Uncompressed pixels, rows from top to bottom, channels interleaved, 8 bits each. */
+export interface RawImage {
+  readonly data: Uint8Array | Uint8ClampedArray;
+  readonly width: number;
+  readonly height: number;
+  /** 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. */
+  readonly channels: 1 | 2 | 3 | 4;
+}
+
+/**
+ * Whatever is taken as a picture: the path of a file, a `file:` URL, the bytes of an encoded picture, raw pixels, or a
+ * sharp instance.
+ */
+export type ImageInput = string | URL | Uint8Array | RawImage | Sharp;
+
+/** Pixels ready for the model, with what it took to get them. */
+export interface LoadedPixels extends NativePixels {
+  /** Milliseconds from the input to pixels, reading the file included. */
+  readonly decodeMs: number;
+}
+
+/** A longer file is not read: no picture within the pixel limit needs as much. */
+const MAX_FILE_BYTES = 2 ** 30;
+
+/**
+ * Decodes a picture to 8-bit RGB as a viewer shows it: first frame of an animation, turned as its EXIF says, grey, CMYK
+ * and 16-bit converted to sRGB, transparency over white. (The official processor drops alpha and so shows the model what
+ * lies under transparent pixels; over white it sees what a person sees.) A sharp instance is taken as it would be
+ * written: add `.autoOrient()` yourself. What the caller passes is copied before this returns to the event loop.
+ *
+ * @param limits.maxPixels width × height above this is refused, before anything is decoded where the header says so
+ * @throws {Sam3Error} `IMAGE_NOT_FOUND`, `IMAGE_INVALID`, `IMAGE_TOO_LARGE` or `INVALID_ARGUMENT`
+ */
+export async function loadPixels(
+  input: ImageInput,
+  limits: { readonly maxPixels: number },
+  signal?: AbortSignal,
+): Promise<LoadedPixels> {
+  const start = performance.now();
+  throwIfAborted(signal);
+  const picture = await openPicture(input, limits, signal);
+  const pixels = "pixels" in picture ? picture.pixels : await decode(picture, signal);
+  throwIfAborted(signal);
+  return { ...pixels, decodeMs: performance.now() - start };
+}
+
+/** A picture that is open: as pixels already, or as a pipeline that gives sRGB without alpha. */
+type Picture = DecodedPicture | EncodedPicture;
+
+interface DecodedPicture {
+  readonly pixels: NativePixels;
+}
+
+interface EncodedPicture {
+  /** What a failure calls it: `street.jpg`, `the 1200 bytes given`. */
+  readonly name: string;
+  readonly pipeline: Sharp;
+}
+
+async function openPicture(
+  input: ImageInput,
+  limits: { readonly maxPixels: number },
+  signal: AbortSignal | undefined,
+): Promise<Picture> {
+  if (typeof input === "string" || input instanceof URL) {
+    const path = pathOf(input);
+    return openEncoded(await readPicture(path, signal), path, limits);
+  }
+  if (input instanceof Uint8Array)
+    return openEncoded(Buffer.from(input), `the ${input.length} bytes given`, limits);
+  if (isSharp(input)) {
+    const pipeline = input.clone();
+    await checkPixels(() => pipeline.metadata(), "the sharp instance", limits.maxPixels);
+    return { name: "the sharp instance", pipeline: toRgb(pipeline) };
+  }
+  return openRaw(input, limits);
+}
+
+async function openEncoded(
+  bytes: Buffer,
+  name: string,
+  limits: { readonly maxPixels: number },
+): Promise<EncodedPicture> {
+  if (bytes.length === 0) throw new Sam3Error("IMAGE_INVALID", `${name} is empty, so it is not a picture.`);
+  // Our own check comes first, with figures; sharp's limit stays as the second line.
+  await checkPixels(
+    async () => sharp(bytes, { limitInputPixels: false, failOn: "none" }).metadata(),
+    name,
+    limits.maxPixels,
+  );
+  const pipeline = sharp(bytes, {
+    limitInputPixels: limits.maxPixels,
+    failOn: "error",
+    sequentialRead: true,
+  });
+  return { name, pipeline: toRgb(pipeline.autoOrient()) };
+}
+
+function openRaw(input: RawImage, limits: { readonly maxPixels: number }): Picture {
+  const { data, width, height, channels } = checkRaw(input);
+  checkCount(width, height, "the raw picture", limits.maxPixels);
+  // A copy: the caller may go on drawing into these pixels, or hand them to a worker.
+  const copy = new Uint8Array(data);
+  if (channels === 3) return { pixels: { data: copy, width, height } };
+  const pipeline = sharp(copy, { raw: { width, height, channels }, limitInputPixels: false });
+  return { name: "the raw picture", pipeline: toRgb(pipeline) };
+}
+
+/** sRGB, three channels of 8 bits, transparency over white. */
+function toRgb(pipeline: Sharp): Sharp {
+  return pipeline.flatten({ background: "#ffffff" }).toColourspace("srgb");
+}
+
+async function decode(picture: EncodedPicture, signal: AbortSignal | undefined): Promise<NativePixels> {
+  try {
+    const { data, info } = await picture.pipeline
+      .raw({ depth: "uchar" })
+      .toBuffer({ resolveWithObject: true });
+    throwIfAborted(signal);
+    if (info.channels !== 3) throw new Error(`it decodes to ${info.channels} channels`);
+    return { data, width: info.width, height: info.height };
+  } catch (cause) {
+    throwIfAborted(signal);
+    throw decodeError(cause, picture.name);
+  }
+}
+
+/** Where a picture's size in pixels is above the limit, says so with figures. */
+async function checkPixels(
+  read: () => Promise<Pick<Metadata, "width" | "height">>,
+  name: string,
+  maxPixels: number,
+): Promise<void> {
+  let size: Pick<Metadata, "width" | "height">;
+  try {
+    size = await read();
+  } catch (cause) {
+    throw decodeError(cause, name);
+  }
+  checkCount(size.width, size.height, name, maxPixels);
+}
+
+function checkCount(width: number, height: number, name: string, maxPixels: number): void {
+  if (width * height > maxPixels) {
+    throw new Sam3Error(
+      "IMAGE_TOO_LARGE",
+      `${name} has ${width}×${height} = ${Math.ceil((width * height) / 1e6)} million pixels, the limit is ${Math.floor(maxPixels / 1e6)} million. Make it smaller, or raise maxPixels (SAM3_MAX_PIXELS).`,
+      { details: { width, height, maxPixels } },
+    );
+  }
+}
+
+async function readPicture(path: string, signal: AbortSignal | undefined): Promise<Buffer> {
+  try {
+    const info = await stat(path);
+    if (!info.isFile()) {
+      throw new Sam3Error(
+        "IMAGE_NOT_FOUND",
+        `${path} is ${info.isDirectory() ? "a folder" : "not a file"}; give the path of one picture.`,
+      );
+    }
+    if (info.size > MAX_FILE_BYTES) {
+      throw new Sam3Error(
+        "IMAGE_TOO_LARGE",
+        `${path} has ${Math.round(info.size / 2 ** 20)} MiB; a picture of over ${MAX_FILE_BYTES / 2 ** 20} MiB is not read.`,
+      );
+    }
+    // Read here, not by sharp: libvips keeps files it opened and would show an old one after it was overwritten.
+    return await readFile(path, signal ? { signal } : {});
+  } catch (cause) {
+    throwIfAborted(signal);
+    if (Sam3Error.is(cause)) throw cause;
+    const { code, message } = cause as NodeJS.ErrnoException;
+    throw new Sam3Error(
+      "IMAGE_NOT_FOUND",
+      code === "ENOENT" ? `${path} does not exist. Check the path.` : `${path} cannot be read: ${message}.`,
+      { cause },
+    );
+  }
+}
+
+function pathOf(input: string | URL): string {
+  if (typeof input === "string" && !input.startsWith("file:")) {
+    if (input === "") throw new Sam3Error("INVALID_ARGUMENT", "The path of the picture is empty.");
+    if (/^(https?|data|blob):/i.test(input)) {
+      throw new Sam3Error(
+        "INVALID_ARGUMENT",
+        `${describe(input)} is no file. Fetch it yourself and pass its bytes.`,
+      );
+    }
+    if (input.includes("\0"))
+      throw new Sam3Error("INVALID_ARGUMENT", "The path of the picture has a zero byte in it.");
+    return input;
+  }
+  try {
+    return fileURLToPath(input);
+  } catch (cause) {
+    throw new Sam3Error(
+      "INVALID_ARGUMENT",
+      `${describe(String(input))} is not the URL of a file on this machine. Fetch it yourself and pass its bytes.`,
+      { cause },
+    );
+  }
+}
+
+/** A sharp instance of whichever copy of sharp. */
+function isSharp(input: unknown): input is Sharp {
+  const shape = input as Partial<Record<keyof Sharp, unknown>> | null;
+  return (
+    typeof shape === "object" &&
+    shape !== null &&
+    ["clone", "toBuffer", "metadata", "flatten"].every(
+      (name) => typeof shape[name as keyof Sharp] === "function",
+    )
+  );
+}
+
+function checkRaw(input: unknown): RawImage {
+  if (typeof input !== "object" || input === null || !("data" in input) || !("width" in input)) {
+    throw new Sam3Error(
+      "INVALID_ARGUMENT",
+      `A picture is a path, a file URL, the bytes of a file (Buffer or Uint8Array), { data, width, height, channels } or a sharp instance, not ${describe(input)}.`,
+    );
+  }
+  const { data, width, height, channels } = input as Record<keyof RawImage, unknown>;
+  if (
+    !Number.isInteger(width) ||
+    !Number.isInteger(height) ||
+    (width as number) < 1 ||
+    (height as number) < 1
+  ) {
+    throw new Sam3Error(
+      "INVALID_ARGUMENT",
+      `A raw picture's width and height must be whole and at least 1, not ${describe(width)} and ${describe(height)}.`,
+    );
+  }
+  if (!Number.isInteger(channels) || (channels as number) < 1 || (channels as number) > 4) {
+    throw new Sam3Error("INVALID_ARGUMENT", `A raw picture has 1 to 4 channels, not ${describe(channels)}.`);
+  }
+  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
+    throw new Sam3Error(
+      "INVALID_ARGUMENT",
+      `A raw picture's data must be a Uint8Array (8 bits a channel), not ${describe(data)}. Scale other depths to 0–255 first.`,
+    );
+  }
+  const expected = (width as number) * (height as number) * (channels as number);
+  if (data.length !== expected) {
+    throw new Sam3Error(
+      "INVALID_ARGUMENT",
+      `A raw picture of ${width}×${height} with ${channels} channels has ${expected} bytes, this one has ${data.length}.`,
+    );
+  }
+  return input as RawImage;
+}
+
+function decodeError(cause: unknown, name: string): Sam3Error {
+  if (Sam3Error.is(cause)) return cause;
+  const message = cause instanceof Error ? cause.message.replace(/\s+/g, " ").trim() : String(cause);
+  if (/exceeds pixel limit/i.test(message)) {
+    return new Sam3Error(
+      "IMAGE_TOO_LARGE",
+      `${name} has more pixels than the limit. Raise maxPixels (SAM3_MAX_PIXELS).`,
+      { cause },
+    );
+  }
+  if (/unsupported image format/i.test(message)) {
+    return new Sam3Error(
+      "IMAGE_INVALID",
+      `${name} is not a picture in a format that can be read (JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG).`,
+      { cause },
+    );
+  }
+  if (/memory|allocat/i.test(message)) {
+    return new Sam3Error("OUT_OF_MEMORY", `${name} needs more memory than there is: ${message}.`, { cause });
+  }
+  const damaged =
+    /premature end|truncat|end of (file|stream|image)|unexpected end|corrupt|not enough|IDAT/i.test(message);
+  return new Sam3Error(
+    "IMAGE_INVALID",
+    damaged ? `${name} is damaged or cut short: ${message}.` : `${name} cannot be decoded: ${message}.`,
+    { cause },
+  );
+}

@@ -1,0 +1,121 @@
+import sharp from "sharp";
+import { readSignal, throwIfAborted } from "../abort.js";
+import { type Caller, captureCaller, forCaller } from "../caller.js";
+import { describe, hintFor } from "../describe.js";
+import { Sam3Error } from "../errors.js";
+import { type DrawnObject, overlaySvg } from "../masks/overlay-svg.js";
+import { type ImageInput, loadPixels } from "./load-pixels.js";
+
+/** How the overlay looks; everything is optional. */
+export interface OverlayOptions {
+  /** The picture to draw on, where the original input is gone; it must have the size of the original. */
+  readonly image?: ImageInput | undefined;
+  /** Longest side of the answer in pixels; a larger picture is made smaller, never larger. */
+  readonly maxSide?: number | undefined;
+  /** `"png"` when left out. */
+  readonly format?: "png" | "jpeg" | "webp" | undefined;
+  /** Draw the model's boxes; true when left out. */
+  readonly boxes?: boolean | undefined;
+  /** Write text and score at each object, where the system has a font; true when left out. */
+  readonly labels?: boolean | undefined;
+  /** How much a mask covers, 0–1; 0.45 when left out. */
+  readonly opacity?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const KEYS = ["image", "maxSide", "format", "boxes", "labels", "opacity", "signal"] as const;
+
+/** Draws objects on their picture: one SVG over the pixels, rendered by sharp off the event loop. */
+export function drawOverlay(
+  source: ImageInput,
+  size: { readonly width: number; readonly height: number },
+  objects: readonly DrawnObject[],
+  options: OverlayOptions,
+  limits: { readonly maxPixels: number },
+  entry: (...args: never[]) => unknown,
+): Promise<Buffer> {
+  const caller: Caller = captureCaller(entry);
+  return forCaller(caller, options?.signal, async () => {
+    const { image, maxSide, format, boxes, labels, opacity, signal } = checkOptions(options);
+    const pixels = await loadPixels(image ?? source, limits, signal);
+    if (pixels.width !== size.width || pixels.height !== size.height) {
+      throw new Sam3Error(
+        "INVALID_ARGUMENT",
+        `The picture has ${pixels.width}×${pixels.height} pixels now, the objects were found in ${size.width}×${size.height}. Pass the original as overlay({ image }).`,
+      );
+    }
+    const scale = Math.min(1, maxSide / Math.max(size.width, size.height));
+    const width = Math.max(1, Math.round(size.width * scale));
+    const height = Math.max(1, Math.round(size.height * scale));
+    const withText = labels && objects.length > 0 && (await canWriteText());
+    const svg = overlaySvg(objects, { width, height, scale, boxes, labels: withText, opacity });
+    throwIfAborted(signal);
+    const drawn = await sharp(pixels.data, {
+      raw: { width: size.width, height: size.height, channels: 3 },
+      limitInputPixels: false,
+    })
+      .resize(width, height, { fit: "fill" })
+      .composite([{ input: Buffer.from(svg), top: 0, left: 0 }])
+      .removeAlpha()
+      .toFormat(format, format === "jpeg" ? { quality: 92, chromaSubsampling: "4:4:4" } : {})
+      .toBuffer();
+    throwIfAborted(signal);
+    return drawn;
+  });
+}
+
+function checkOptions(options: OverlayOptions) {
+  if (typeof options !== "object" || options === null) {
+    throw new Sam3Error("INVALID_ARGUMENT", `overlay takes an object of options, not ${describe(options)}.`);
+  }
+  for (const key of Object.keys(options)) {
+    if (!(KEYS as readonly string[]).includes(key)) {
+      throw new Sam3Error(
+        "INVALID_ARGUMENT",
+        `overlay has no option "${key}"${hintFor(key, KEYS)}. It takes ${KEYS.join(", ")}.`,
+      );
+    }
+  }
+  const {
+    maxSide = Number.POSITIVE_INFINITY,
+    format = "png",
+    opacity = 0.45,
+    boxes = true,
+    labels = true,
+    image,
+  } = options;
+  if (typeof maxSide !== "number" || !(maxSide >= 1)) {
+    throw new Sam3Error("INVALID_ARGUMENT", `maxSide is ${describe(maxSide)}; it must be 1 or more pixels.`);
+  }
+  if (!["png", "jpeg", "webp"].includes(format)) {
+    throw new Sam3Error(
+      "INVALID_ARGUMENT",
+      `format is ${describe(format)}; it must be "png", "jpeg" or "webp".`,
+    );
+  }
+  if (typeof opacity !== "number" || !(opacity >= 0 && opacity <= 1)) {
+    throw new Sam3Error(
+      "INVALID_ARGUMENT",
+      `opacity is ${describe(opacity)}; it must be a number from 0 to 1.`,
+    );
+  }
+  return { image, maxSide, format, opacity, boxes, labels, signal: readSignal(options.signal) };
+}
+
+/** Whether the system has a font: without one, every letter is drawn as the same box or not at all. */
+async function canWriteText(): Promise<boolean> {
+  const draw = (text: string) =>
+    sharp(
+      Buffer.from(
+        `<svg width="24" height="24"><text x="2" y="20" font-size="20" font-family="sans-serif">${text}</text></svg>`,
+      ),
+    )
+      .raw()
+      .toBuffer();
+  try {
+    const [narrow, wide] = await Promise.all([draw("i"), draw("W")]);
+    return !narrow.equals(wide);
+  } catch {
+    return false;
+  }
+}
