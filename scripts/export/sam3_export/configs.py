@@ -9,7 +9,8 @@ from .transformers_import import Sam3Config, Sam3TrackerVideoConfig, Sam3VideoCo
 # The official image encoder normalises with 1e-5, transformers' port with 1e-6; a checkpoint keeps its own layout's.
 OFFICIAL_VISION_EPS = 1e-5
 FULL_WIDTH = 256
-SMALL_TRACKER_WIDTH = 128
+MEMORY_CHANNELS = 64
+SMALL_TRACKER_INNER = 256
 
 
 def official_configs() -> tuple[Sam3Config, Sam3TrackerVideoConfig]:
@@ -36,30 +37,31 @@ def folder_configs(content: dict[str, Any]) -> tuple[Sam3Config, Sam3TrackerVide
     return detector, derive_tracker(detector) if tracker is None else Sam3TrackerVideoConfig(**tracker)
 
 
-def derive_tracker(detector: Sam3Config) -> Sam3TrackerVideoConfig:
+def derive_tracker(detector: Sam3Config, width: int | None = None) -> Sam3TrackerVideoConfig:
     """A tracker for a detector that came without one.
 
-    A full-size detector gets the official tracker. A smaller one gets a tracker 128 wide, the least that transformers'
-    memory attention can do (its memories have 64 channels), with two memory layers and feed-forward layers of 256.
+    A full-size detector gets the official tracker. A smaller one gets a tracker of its own width, but at least of the
+    64 channels that memories have, with two memory layers and narrow feed-forward layers.
     """
     backbone = detector.vision_config.backbone_config
     vision = {"backbone_config": backbone.to_dict(), "image_size": backbone.image_size}
-    if detector.vision_config.fpn_hidden_size == FULL_WIDTH:
+    if width is None:
+        width = max(detector.vision_config.fpn_hidden_size, MEMORY_CHANNELS)
+    if width == FULL_WIDTH:
         return Sam3TrackerVideoConfig(vision_config=vision, image_size=backbone.image_size)
-    width = SMALL_TRACKER_WIDTH
     size = {"image_size": backbone.image_size, "patch_size": backbone.patch_size}
     return Sam3TrackerVideoConfig(
         vision_config={**vision, "fpn_hidden_size": width},
         image_size=backbone.image_size,
         prompt_encoder_config={"hidden_size": width, **size},
-        mask_decoder_config={"hidden_size": width, "mlp_dim": 2 * width, "iou_head_hidden_dim": width},
+        mask_decoder_config={"hidden_size": width, "mlp_dim": SMALL_TRACKER_INNER, "iou_head_hidden_dim": width},
         memory_attention_hidden_size=width,
         memory_attention_num_layers=2,
-        memory_attention_feed_forward_hidden_size=2 * width,
+        memory_attention_feed_forward_hidden_size=SMALL_TRACKER_INNER,
         memory_encoder_hidden_size=width,
         mask_downsampler_embed_dim=width,
         memory_fuser_embed_dim=width,
-        memory_fuser_intermediate_dim=2 * width,
+        memory_fuser_intermediate_dim=SMALL_TRACKER_INNER,
     )
 
 

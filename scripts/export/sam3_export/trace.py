@@ -44,6 +44,7 @@ def strip_debug(source: io.BytesIO, path: Path) -> None:
             record = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             header = new.fp.tell() + 30 + len(name.encode())
             padding = -(header + 4) % 64
+            record.compress_type = entry.compress_type
             record.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
             new.writestr(record, content)
 

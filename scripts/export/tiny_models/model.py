@@ -9,6 +9,8 @@ from sam3_export.transformers_import import Sam3Config
 
 RESOLUTION, PATCH, WINDOW = 64, 8, 4
 WIDTH = 32
+# Twice the memories' channels, as in the official model an object pointer is more than one memory token.
+TRACKER_WIDTH = 128
 VOCABULARY = 256 + 256 + 2
 
 
@@ -85,6 +87,6 @@ def randomise(model: nn.Module, seed: int) -> None:
 def tiny_model(seed: int) -> Sam3:
     """The same model for the same seed."""
     detector = tiny_config()
-    model = Sam3(detector, derive_tracker(detector))
+    model = Sam3(detector, derive_tracker(detector, TRACKER_WIDTH))
     randomise(model, seed)
     return model
