@@ -16,6 +16,8 @@ export interface DownloadOptions {
   readonly onProgress?: (doneBytes: number, totalBytes: number | undefined) => void;
   /** Tries after a broken connection. */
   readonly retries?: number;
+  /** Milliseconds before the first new try; doubled each time. */
+  readonly retryWaitMs?: number | undefined;
   /** Milliseconds without a single byte after which a connection counts as broken. */
   readonly idleMs?: number;
   /** Replaces the look at the free space, for tests. */
@@ -36,7 +38,7 @@ const fail = (message: string, cause?: unknown) =>
  * the next call; a finished file that is already there and has the expected hash is not downloaded again.
  */
 export async function download(options: DownloadOptions): Promise<string> {
-  const { url, to, signal, retries = 5 } = options;
+  const { url, to, signal, retries = 5, retryWaitMs = 400 } = options;
   await mkdir(dirname(to), { recursive: true });
   if (options.sha256 !== undefined && (await exists(to)) && (await sha256Of(to, signal)) === options.sha256) {
     return options.sha256;
@@ -59,7 +61,7 @@ export async function download(options: DownloadOptions): Promise<string> {
           error,
         );
       }
-      await sleep(Math.min(200 * 2 ** broken, 5000), undefined, { signal });
+      await sleep(Math.min(retryWaitMs * 2 ** (broken - 1), 5000), undefined, { signal });
     }
   }
   const sha256 = await sha256Of(part, signal);

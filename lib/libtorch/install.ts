@@ -43,6 +43,7 @@ export interface InstallOptions {
   /** Replaces facts of this package and machine, for tests. */
   readonly release?: LibtorchRelease;
   readonly freeBytes?: typeof freeBytes;
+  readonly retryWaitMs?: number;
 }
 
 /** Written last into an installed folder; a folder without it was not installed by us, or not wholly. */
@@ -233,6 +234,7 @@ async function fromUrl(work: Work, url: string): Promise<Obtained> {
     to: path,
     sha256: work.sha256,
     signal: work.signal,
+    retryWaitMs: work.retryWaitMs,
     freeBytes: work.freeBytes ?? freeBytes,
     onProgress: (doneBytes, totalBytes) =>
       work.onProgress?.({ phase: "download", what: name, doneBytes, totalBytes }),

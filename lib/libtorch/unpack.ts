@@ -3,6 +3,7 @@ import { chmod, mkdir } from "node:fs/promises";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { crc32 } from "node:zlib";
 import yauzl from "yauzl";
 import { Sam3Error } from "../errors.js";
 import { mapDiskFull } from "./disk.js";
@@ -40,8 +41,10 @@ export async function unpack(options: UnpackOptions): Promise<void> {
     if (!path.startsWith(root + sep))
       throw damaged(archive, `its entry ${entry.fileName} points outside the folder`);
     if ((mode & 0o170000) === 0o120000) throw damaged(archive, `its entry ${entry.fileName} is a link`);
+    let sum = 0;
     const counted = new Transform({
       transform(chunk: Buffer, _encoding, next) {
+        sum = crc32(chunk, sum);
         done += chunk.byteLength;
         onProgress?.(done);
         next(null, chunk);
@@ -51,6 +54,8 @@ export async function unpack(options: UnpackOptions): Promise<void> {
       await mkdir(dirname(path), { recursive: true });
       const source = await zip.openReadStreamPromise(entry);
       await pipeline(source, counted, createWriteStream(path, { flags: "wx" }), signal ? { signal } : {});
+      // yauzl checks sizes, not checksums.
+      if (sum !== entry.crc32) throw new Error(`its entry ${entry.fileName} is damaged`);
       if (mode & 0o111) await chmod(path, 0o755);
     } catch (error) {
       signal?.throwIfAborted();
