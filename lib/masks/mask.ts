@@ -137,7 +137,7 @@ export class Mask {
    * not closed by repeating the first corner; outlines run clockwise on screen, holes counter-clockwise.
    *
    * @param options.tolerance how far, in pixels, an outline may move to save corners (0 = exact); pieces and holes
-   *   that vanish at that tolerance are left out
+   *   smaller than its square are left out
    * @throws {Sam3Error} `INVALID_ARGUMENT` when the tolerance is negative or not a number
    */
   toPolygons(options: { tolerance?: number } = {}): MaskPolygon[] {
@@ -153,10 +153,10 @@ export class Mask {
     const polygons: MaskPolygon[] = [];
     for (const polygon of exact) {
       const outer = simplifyRing(polygon.outer, tolerance);
-      if (outer.length < 3 || ringArea(outer) <= 0) continue;
+      if (outer.length < 3 || ringArea(outer) < tolerance ** 2) continue;
       const holes = polygon.holes
         .map((hole) => simplifyRing(hole, tolerance))
-        .filter((hole) => hole.length >= 3 && ringArea(hole) < 0);
+        .filter((hole) => hole.length >= 3 && -ringArea(hole) >= tolerance ** 2);
       polygons.push({ outer, holes });
     }
     return polygons;
