@@ -1,0 +1,30 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "core/replica.h"
+
+namespace sam3::binding {
+
+// Adapter of NativeReplica in lib/native/addon.ts. Used on its environment's thread.
+class ReplicaHandle : public Napi::ObjectWrap<ReplicaHandle> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit ReplicaHandle(const Napi::CallbackInfo& info);
+  // Dropped without close(): closed here, without waiting.
+  void Finalize(Napi::Env env) override;
+
+ private:
+  Napi::Value load(const Napi::CallbackInfo& info);
+  Napi::Value encode_image(const Napi::CallbackInfo& info);
+  Napi::Value encode_texts(const Napi::CallbackInfo& info);
+  Napi::Value segment_concepts(const Napi::CallbackInfo& info);
+  Napi::Value stats(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Replica> replica_;
+};
+
+}  // namespace sam3::binding

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace sam3 {
+
+// What must be known of a bundle; the manifest was read and checked before.
+struct BundleSpec {
+  std::int64_t resolution = 0;
+  std::int64_t feature_size = 0;
+  std::int64_t mask_size = 0;
+  std::string dtype = "fp32";
+  std::array<double, 3> mean{};
+  std::array<double, 3> std{};
+  double mask_threshold = 0;
+  std::int64_t context_length = 0;
+  std::int64_t pad_token = 0;
+  // Name and absolute path of every part, in the order of loading.
+  std::vector<std::pair<std::string, std::string>> parts;
+};
+
+// Told after every part: its name, how many are loaded, how many there are.
+using PartCallback = std::function<void(const std::string& name, std::size_t done, std::size_t total)>;
+
+}  // namespace sam3

@@ -1,0 +1,158 @@
+#include "core/executor.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace sam3 {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Waiting {
+  Executor::Task task;
+  Clock::time_point since;
+};
+
+void refuse_all(std::vector<Waiting> waiting, const Error& why) {
+  for (auto& entry : waiting) entry.task.refuse(why);
+}
+
+}  // namespace
+
+// Shared by the handle and the thread, so that either may go first. Guarded by `mutex`.
+struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::State> {
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Waiting> queue;
+  std::deque<std::function<void()>> last;
+  CancelRef running_cancel;
+  bool running = false;
+  bool closed = false;
+  bool ended = false;
+
+  void cancelled() override {
+    std::vector<Waiting> dropped;
+    {
+      std::lock_guard lock(mutex);
+      for (auto it = queue.begin(); it != queue.end();) {
+        if (it->task.cancel && it->task.cancel->is_cancelled()) {
+          dropped.push_back(std::move(*it));
+          it = queue.erase(it);
+        } else {
+          ++it;
+        }
+      }
+    }
+    refuse_all(std::move(dropped), Error("ABORTED", "The call was cancelled."));
+  }
+
+  void loop() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      changed.wait(lock, [&] { return closed || !queue.empty(); });
+      if (queue.empty()) break;
+      Waiting next = std::move(queue.front());
+      queue.pop_front();
+      running = true;
+      running_cancel = next.task.cancel;
+      lock.unlock();
+      if (next.task.cancel && next.task.cancel->is_cancelled()) {
+        next.task.refuse(Error("ABORTED", "The call was cancelled."));
+      } else {
+        next.task.run(std::chrono::duration<double, std::milli>(Clock::now() - next.since).count());
+      }
+      next = {};  // what the task holds is freed before the next one is counted as waiting
+      lock.lock();
+      running = false;
+      running_cancel.reset();
+    }
+    while (!last.empty()) {
+      auto deed = std::move(last.front());
+      last.pop_front();
+      lock.unlock();
+      deed();
+      deed = nullptr;
+      lock.lock();
+    }
+    ended = true;
+  }
+};
+
+Executor::Executor(std::function<void(const std::function<void()>& loop)> surround)
+    : state_(std::make_shared<State>()) {
+  thread_ = std::thread([state = state_, surround = std::move(surround)] {
+    surround([&state] { state->loop(); });
+  });
+}
+
+Executor::~Executor() { join(); }
+
+void Executor::join() {
+  if (!thread_.joinable()) return;
+  close([] {});
+  if (thread_.get_id() == std::this_thread::get_id()) {
+    thread_.detach();
+  } else {
+    thread_.join();
+  }
+}
+
+void Executor::submit(Task task) {
+  if (task.cancel) task.cancel->attach(state_);
+  {
+    std::lock_guard lock(state_->mutex);
+    // A token cancelled between attach() and here has told its listeners already: refuse below instead of queueing.
+    const bool cancelled = task.cancel && task.cancel->is_cancelled();
+    if (!state_->closed && !cancelled) {
+      state_->queue.push_back({std::move(task), Clock::now()});
+      state_->changed.notify_one();
+      return;
+    }
+  }
+  if (task.cancel && task.cancel->is_cancelled()) {
+    task.refuse(Error("ABORTED", "The call was cancelled."));
+  } else {
+    task.refuse(Error("DISPOSED", "The model was closed."));
+  }
+}
+
+void Executor::close(std::function<void()> last) {
+  std::vector<Waiting> dropped;
+  bool ended = false;
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->closed = true;
+    while (!state_->queue.empty()) {
+      dropped.push_back(std::move(state_->queue.front()));
+      state_->queue.pop_front();
+    }
+    ended = state_->ended;
+    if (!ended) state_->last.push_back(std::move(last));
+    state_->changed.notify_one();
+  }
+  refuse_all(std::move(dropped), Error("DISPOSED", "The model was closed while the call waited."));
+  if (ended) last();
+}
+
+void Executor::cancel_all() {
+  std::vector<CancelRef> tokens;
+  {
+    std::lock_guard lock(state_->mutex);
+    if (state_->running_cancel) tokens.push_back(state_->running_cancel);
+    for (const auto& entry : state_->queue) {
+      if (entry.task.cancel) tokens.push_back(entry.task.cancel);
+    }
+  }
+  for (const auto& token : tokens) token->cancel();
+}
+
+Executor::Load Executor::load() const {
+  std::lock_guard lock(state_->mutex);
+  return {state_->queue.size(), state_->running};
+}
+
+}  // namespace sam3
