@@ -1,10 +1,13 @@
 import { inspect } from "node:util";
 import { Sam3Error } from "../errors.js";
 import { type Command, helpOf, type Io, parseCommandLine, usage } from "./command.js";
+import { errorLine } from "./error-line.js";
+import { exportCommand } from "./export.js";
 import { libtorchCommand } from "./libtorch.js";
+import { segmentCommand } from "./segment.js";
 import { version } from "./version.js";
 
-const COMMANDS = [libtorchCommand] as unknown as readonly Command[];
+const COMMANDS = [segmentCommand, exportCommand, libtorchCommand] as unknown as readonly Command[];
 
 /** Runs one command line and returns the exit code: 0 done, 1 failed, 2 bad usage. Never throws. */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
@@ -35,17 +38,6 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
     if (io.env.SAM3_DEBUG) io.err(`${inspect(error)}\n`);
     return Sam3Error.is(error, "USAGE") ? 2 : 1;
   }
-}
-
-/** An error as the one line shown to people: `CODE: what, and what to do`. */
-export function errorLine(error: unknown): string {
-  if (Sam3Error.is(error)) return `${error.code}: ${oneLine(error.message)}`;
-  const message = error instanceof Error ? error.message : String(error);
-  return `INTERNAL: ${oneLine(message)}; this is a defect, please report it with the output of SAM3_DEBUG=1`;
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, " ").trim();
 }
 
 function overview(): string {

@@ -64,7 +64,7 @@ function addon(libtorch) {
     name: "addon (C++, a few minutes the first time)",
     inputs: ["native", "CMakeLists.txt", "binding.gyp", "scripts/build-native.mjs"],
     extra: libtorch,
-    outputs: ["build/Release"],
+    outputs: ["build/Release/sam3-node.node", "build/Release/loader/loader.node"],
     work: () =>
       run(NODE, [join("scripts", "build-native.mjs")], { log: "addon", env: { SAM3_LIBTORCH: libtorch } }),
   });
