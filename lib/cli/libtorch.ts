@@ -1,6 +1,13 @@
 import { formatBytes } from "../libtorch/disk.js";
-import { type InstallPhase, installFolder, installLibtorch, readInstallNote } from "../libtorch/install.js";
-import { LIBTORCH_VARIANTS, LIBTORCH_VERSION, type LibtorchVariant } from "../libtorch/release.js";
+import { type InstallPhase, installLibtorch } from "../libtorch/install.js";
+import {
+  LIBTORCH_MINOR,
+  LIBTORCH_VARIANTS,
+  LIBTORCH_VERSION,
+  type LibtorchVariant,
+} from "../libtorch/release.js";
+import { resolveLibtorch } from "../native/resolve-libtorch.js";
+import { readSettings } from "../options.js";
 import { defineCommand, type Io, usage } from "./command.js";
 import { ProgressBar } from "./progress.js";
 
@@ -105,11 +112,9 @@ async function install(
   }
 }
 
-async function where(io: Io): Promise<number> {
-  for (const variant of LIBTORCH_VARIANTS) {
-    const folder = installFolder(variant, io.env);
-    if (await readInstallNote(folder)) io.out(`${folder}\n`);
-  }
+function where(io: Io): number {
+  const { home } = readSettings({}, io.env);
+  io.out(`${resolveLibtorch({ home, env: io.env, minor: LIBTORCH_MINOR }).path}\n`);
   return 0;
 }
 

@@ -1,13 +1,21 @@
 import { inspect } from "node:util";
 import { Sam3Error } from "../errors.js";
 import { type Command, helpOf, type Io, parseCommandLine, usage } from "./command.js";
+import { doctorCommand } from "./doctor.js";
+import { PROBE } from "./doctor-report.js";
 import { errorLine } from "./error-line.js";
 import { exportCommand } from "./export.js";
 import { libtorchCommand } from "./libtorch.js";
+import { probeAddon } from "./probe-addon.js";
 import { segmentCommand } from "./segment.js";
 import { version } from "./version.js";
 
-const COMMANDS = [segmentCommand, exportCommand, libtorchCommand] as unknown as readonly Command[];
+const COMMANDS = [
+  segmentCommand,
+  doctorCommand,
+  exportCommand,
+  libtorchCommand,
+] as unknown as readonly Command[];
 
 /** Runs one command line and returns the exit code: 0 done, 1 failed, 2 bad usage. Never throws. */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
@@ -21,6 +29,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
       io.out(`${version()}\n`);
       return 0;
     }
+    if (name === PROBE) return probeAddon(io);
     const command = COMMANDS.find((it) => it.name === name);
     if (command === undefined) throw usage(`there is no command ${name}`);
     const { operands, options, help } = parseCommandLine(command, rest);

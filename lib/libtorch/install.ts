@@ -9,6 +9,7 @@ import { lock } from "./lock.js";
 import { downloadWheel, resolveWheels } from "./pip.js";
 import { findPython } from "./python.js";
 import {
+  LIBTORCH_MINOR,
   LIBTORCH_RELEASES,
   LIBTORCH_VERSION,
   type LibtorchRelease,
@@ -64,7 +65,7 @@ export interface Installed extends InstallNote {
 const NOTE = "sam3-libtorch.json";
 
 /** Where a variant goes by default. */
-export function installFolder(variant: LibtorchVariant, env: NodeJS.ProcessEnv = process.env): string {
+function installFolder(variant: LibtorchVariant, env: NodeJS.ProcessEnv = process.env): string {
   return join(libtorchHome(env), `${LIBTORCH_VERSION}-${variant}`);
 }
 
@@ -336,7 +337,7 @@ async function verify(folder: string, variant: LibtorchVariant, source: string):
   const version = ["MAJOR", "MINOR", "PATCH"]
     .map((part) => new RegExp(`TORCH_VERSION_${part} (\\d+)`).exec(header)?.[1])
     .join(".");
-  if (version.split(".", 2).join(".") !== LIBTORCH_VERSION.split(".", 2).join(".")) {
+  if (version.split(".", 2).join(".") !== LIBTORCH_MINOR) {
     throw wrong(
       version === ".." ? "does not say its version (include/torch/version.h)" : `is libtorch ${version}`,
     );

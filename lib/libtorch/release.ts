@@ -1,6 +1,9 @@
 /** The libtorch this package is built for. The C++ interface of libtorch holds for one minor version only. */
 export const LIBTORCH_VERSION = "2.13.0";
 
+/** That minor version. */
+export const LIBTORCH_MINOR = LIBTORCH_VERSION.split(".", 2).join(".");
+
 /** Builds of libtorch that can be installed. */
 export const LIBTORCH_VARIANTS = ["cpu", "cu130"] as const;
 
