@@ -21,12 +21,18 @@ describe("reading a bundle", () => {
   });
 
   it("names a missing folder, a file and a folder without manifest", async () => {
-    await expect(read("/nowhere/at/all")).rejects.toMatchObject({ code: "BUNDLE_NOT_FOUND", message: expect.stringContaining("/nowhere/at/all") });
+    await expect(read("/nowhere/at/all")).rejects.toMatchObject({
+      code: "BUNDLE_NOT_FOUND",
+      message: expect.stringContaining("/nowhere/at/all"),
+    });
     const empty = await mkdtemp(join(tmpdir(), "sam3-empty-"));
     await expect(read(empty)).rejects.toThrow(code("BUNDLE_NOT_FOUND"));
     const file = join(empty, "sam3.pt");
     await writeFile(file, "x");
-    await expect(read(file)).rejects.toMatchObject({ code: "BUNDLE_NOT_FOUND", message: expect.stringContaining("sam3 export") });
+    await expect(read(file)).rejects.toMatchObject({
+      code: "BUNDLE_NOT_FOUND",
+      message: expect.stringContaining("sam3 export"),
+    });
   });
 
   it.each([
@@ -47,32 +53,53 @@ describe("reading a bundle", () => {
 
   it("says of a newer format that it is newer, whatever else it holds", async () => {
     const folder = await writeFakeBundle(() => ({ format: 2, everything: "else" }));
-    await expect(read(folder)).rejects.toMatchObject({ code: "BUNDLE_TOO_NEW", message: expect.stringContaining("format 2") });
+    await expect(read(folder)).rejects.toMatchObject({
+      code: "BUNDLE_TOO_NEW",
+      message: expect.stringContaining("format 2"),
+    });
   });
 
   it("names the key that is wrong", async () => {
     const folder = await writeFakeBundle((m) => ({ ...m, resolution: -1 }));
-    await expect(read(folder)).rejects.toMatchObject({ code: "BUNDLE_INVALID", message: expect.stringContaining("resolution") });
+    await expect(read(folder)).rejects.toMatchObject({
+      code: "BUNDLE_INVALID",
+      message: expect.stringContaining("resolution"),
+    });
   });
 
-  it.each(["../outside.pt", "/etc/passwd", "a/b.pt", "..", ".hidden", "a\\b.pt", ""])("refuses the part name %j", async (file) => {
-    const folder = await writeFakeBundle((m) => ({ ...m, parts: { ...m.parts, image_encoder: { ...m.parts.image_encoder, file } } }));
-    await expect(read(folder)).rejects.toThrow(code("BUNDLE_INVALID"));
-  });
+  it.each(["../outside.pt", "/etc/passwd", "a/b.pt", "..", ".hidden", "a\\b.pt", ""])(
+    "refuses the part name %j",
+    async (file) => {
+      const folder = await writeFakeBundle((m) => ({
+        ...m,
+        parts: { ...m.parts, image_encoder: { ...m.parts.image_encoder, file } },
+      }));
+      await expect(read(folder)).rejects.toThrow(code("BUNDLE_INVALID"));
+    },
+  );
 
   it("names a missing part", async () => {
     const folder = await writeFakeBundle();
     await unlink(join(folder, "concept_decoder.pt"));
-    await expect(read(folder)).rejects.toMatchObject({ code: "BUNDLE_PART_MISSING", message: expect.stringContaining("concept_decoder.pt") });
+    await expect(read(folder)).rejects.toMatchObject({
+      code: "BUNDLE_PART_MISSING",
+      message: expect.stringContaining("concept_decoder.pt"),
+    });
   });
 
   it("refuses a part of another length and one of other content", async () => {
     const longer = await writeFakeBundle();
     await appendFile(join(longer, "text_encoder.pt"), "!");
-    await expect(read(longer)).rejects.toMatchObject({ code: "BUNDLE_HASH_MISMATCH", message: expect.stringContaining("bytes") });
+    await expect(read(longer)).rejects.toMatchObject({
+      code: "BUNDLE_HASH_MISMATCH",
+      message: expect.stringContaining("bytes"),
+    });
     const other = await writeFakeBundle();
     await writeFile(join(other, "text_encoder.pt"), "THE PART text_encoder");
-    await expect(read(other)).rejects.toMatchObject({ code: "BUNDLE_HASH_MISMATCH", message: expect.stringContaining("sha256") });
+    await expect(read(other)).rejects.toMatchObject({
+      code: "BUNDLE_HASH_MISMATCH",
+      message: expect.stringContaining("sha256"),
+    });
     const tokenizer = await writeFakeBundle();
     await appendFile(join(tokenizer, "tokenizer.json"), " ");
     await expect(read(tokenizer)).rejects.toThrow(code("BUNDLE_HASH_MISMATCH"));
@@ -87,7 +114,10 @@ describe("reading a bundle", () => {
     await rename(join(folder, "real.pt"), outside);
     await rm(join(folder, "image_encoder.pt"));
     await symlink(outside, join(folder, "image_encoder.pt"));
-    await expect(read(folder)).rejects.toMatchObject({ code: "BUNDLE_INVALID", message: expect.stringContaining("link") });
+    await expect(read(folder)).rejects.toMatchObject({
+      code: "BUNDLE_INVALID",
+      message: expect.stringContaining("link"),
+    });
   });
 
   it("stops with the signal's reason", async () => {
@@ -95,7 +125,9 @@ describe("reading a bundle", () => {
     const reason = new Error("enough");
     await expect(verifyParts(bundle, ["image_encoder"], AbortSignal.abort(reason))).rejects.toBe(reason);
     const controller = new AbortController();
-    const running = verifyParts(bundle, ["image_encoder", "text_encoder"], controller.signal, () => controller.abort(reason));
+    const running = verifyParts(bundle, ["image_encoder", "text_encoder"], controller.signal, () =>
+      controller.abort(reason),
+    );
     await expect(running).rejects.toBe(reason);
   });
 });

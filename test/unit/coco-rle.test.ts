@@ -14,9 +14,9 @@ interface Case {
 }
 
 // Made by pycocotools, see make_coco_rle.py beside it.
-const { cases } = JSON.parse(
-  readFileSync(new URL("./fixtures/coco-rle.json", import.meta.url), "utf8"),
-) as { cases: Case[] };
+const { cases } = JSON.parse(readFileSync(new URL("./fixtures/coco-rle.json", import.meta.url), "utf8")) as {
+  cases: Case[];
+};
 
 describe("Mask equals pycocotools", () => {
   it("has cases to compare", () => expect(cases.length).toBeGreaterThan(50));
@@ -31,6 +31,7 @@ describe("Mask equals pycocotools", () => {
     const again = Mask.fromBitmap(mask.toBitmap(), width, height);
     expect(again.toRle().counts).toBe(counts);
     if (bitmap !== undefined) expect([...mask.toBitmap()].join("")).toBe(bitmap);
-    if (other !== undefined) expect(mask.iou(Mask.fromRle({ size, counts: other }))).toBeCloseTo(iou as number, 12);
+    if (other !== undefined)
+      expect(mask.iou(Mask.fromRle({ size, counts: other }))).toBeCloseTo(iou as number, 12);
   });
 });

@@ -40,7 +40,12 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
     found: (_prompt, { width, height }) => ({
       presence: 0.9,
       objects: [
-        { score: 0.8, box: Float64Array.of(0, 0, width, height), counts: Uint32Array.of(0, width * height), area: width * height },
+        {
+          score: 0.8,
+          box: Float64Array.of(0, 0, width, height),
+          counts: Uint32Array.of(0, width * height),
+          area: width * height,
+        },
       ],
     }),
     loaded: [],
@@ -63,7 +68,11 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
     }
   }
 
-  const answer = async <T>(name: keyof FakeState["failures"], token: CancelToken, make: () => T): Promise<T> => {
+  const answer = async <T>(
+    name: keyof FakeState["failures"],
+    token: CancelToken,
+    make: () => T,
+  ): Promise<T> => {
     await new Promise((resolve) => setTimeout(resolve, state.delayMs));
     if (token.cancelled) throw Object.assign(new Error("aborted"), { code: "ABORTED" });
     if (state.failures[name] !== undefined) throw state.failures[name];
@@ -74,7 +83,11 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
     constructor(readonly options: { device: string; threads: number }) {
       state.replicas++;
     }
-    load(bundle: NativeBundle, token: CancelToken, onPart: (name: string, done: number, total: number) => void) {
+    load(
+      bundle: NativeBundle,
+      token: CancelToken,
+      onPart: (name: string, done: number, total: number) => void,
+    ) {
       state.loaded.push(bundle);
       const names = Object.keys(bundle.parts);
       return answer("load", token, () => {

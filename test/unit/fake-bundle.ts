@@ -11,7 +11,10 @@ const END = "<|endoftext|>";
 export function byteTokenizer(): { json: object; startToken: number; endToken: number } {
   const kept = [...range(33, 127), ...range(161, 173), ...range(174, 256)];
   const others = range(0, 256).filter((byte) => !kept.includes(byte));
-  const characters = [...kept.map((byte) => String.fromCharCode(byte)), ...others.map((_, i) => String.fromCharCode(256 + i))];
+  const characters = [
+    ...kept.map((byte) => String.fromCharCode(byte)),
+    ...others.map((_, i) => String.fromCharCode(256 + i)),
+  ];
   const tokens = [...characters, ...characters.map((c) => `${c}</w>`), START, END];
   const vocab = Object.fromEntries(tokens.map((token, i) => [token, i]));
   const startToken = vocab[START] as number;
@@ -32,7 +35,11 @@ export function byteTokenizer(): { json: object; startToken: number; endToken: n
     added_tokens: special,
     normalizer: {
       type: "Sequence",
-      normalizers: [{ type: "NFC" }, { type: "Replace", pattern: { Regex: "\\s+" }, content: " " }, { type: "Lowercase" }],
+      normalizers: [
+        { type: "NFC" },
+        { type: "Replace", pattern: { Regex: "\\s+" }, content: " " },
+        { type: "Lowercase" },
+      ],
     },
     pre_tokenizer: {
       type: "Sequence",
@@ -40,7 +47,8 @@ export function byteTokenizer(): { json: object; startToken: number; endToken: n
         {
           type: "Split",
           pattern: {
-            Regex: "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+",
+            Regex:
+              "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+",
           },
           behavior: "Removed",
           invert: true,
@@ -48,7 +56,13 @@ export function byteTokenizer(): { json: object; startToken: number; endToken: n
         { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
       ],
     },
-    post_processor: { type: "RobertaProcessing", sep: [END, endToken], cls: [START, startToken], trim_offsets: false, add_prefix_space: false },
+    post_processor: {
+      type: "RobertaProcessing",
+      sep: [END, endToken],
+      cls: [START, startToken],
+      trim_offsets: false,
+      add_prefix_space: false,
+    },
     decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: {
       type: "BPE",
@@ -67,12 +81,18 @@ export function byteTokenizer(): { json: object; startToken: number; endToken: n
 }
 
 /** Writes a bundle whose parts hold no model but fit their manifest; `change` may spoil the manifest. */
-export async function writeFakeBundle(change: (manifest: Manifest) => unknown = (manifest) => manifest): Promise<string> {
+export async function writeFakeBundle(
+  change: (manifest: Manifest) => unknown = (manifest) => manifest,
+): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "sam3-bundle-"));
   const { json, startToken, endToken } = byteTokenizer();
   const write = async (file: string, content: string) => {
     await writeFile(join(folder, file), content);
-    return { file, sha256: createHash("sha256").update(content).digest("hex"), bytes: Buffer.byteLength(content) };
+    return {
+      file,
+      sha256: createHash("sha256").update(content).digest("hex"),
+      bytes: Buffer.byteLength(content),
+    };
   };
   const parts = Object.fromEntries(
     await Promise.all(PART_NAMES.map(async (name) => [name, await write(`${name}.pt`, `the part ${name}`)])),

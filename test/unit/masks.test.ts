@@ -6,7 +6,9 @@ import { decodeCounts, encodeCounts } from "../../lib/masks/rle.js";
 import { seeded } from "./random.js";
 
 /** Pictures of many kinds: noise of any density, blobs, stripes, chequers, frames, empty, full, one pixel wide. */
-function* bitmaps(count: number): Generator<{ name: string; width: number; height: number; data: Uint8Array }> {
+function* bitmaps(
+  count: number,
+): Generator<{ name: string; width: number; height: number; data: Uint8Array }> {
   for (let seed = 0; seed < count; seed++) {
     const random = seeded(seed);
     const width = 1 + Math.floor(random() * (seed % 7 === 0 ? 2 : 24));
@@ -40,7 +42,8 @@ function fill(polygons: readonly MaskPolygon[], width: number, height: number): 
       for (const ring of rings) {
         ring.forEach(([x1, y1], i) => {
           const [x2, y2] = ring[(i + 1) % ring.length] as [number, number];
-          if (x1 === x2 && x1 > x + 0.5 && y + 0.5 > Math.min(y1, y2) && y + 0.5 < Math.max(y1, y2)) crossings++;
+          if (x1 === x2 && x1 > x + 0.5 && y + 0.5 > Math.min(y1, y2) && y + 0.5 < Math.max(y1, y2))
+            crossings++;
         });
       }
       out[y * width + x] = crossings % 2;
@@ -80,12 +83,16 @@ describe("Mask against a pixel-by-pixel reading", () => {
       expect(mask.area, name).toBe(area);
       expect(mask.toBitmap(), name).toEqual(data);
       expect(Mask.fromRle(mask.toRle()).toBitmap(), name).toEqual(data);
-      expect(Mask.fromRle({ size: [height, width], counts: mask.toCounts() }).toRle(), name).toEqual(mask.toRle());
+      expect(Mask.fromRle({ size: [height, width], counts: mask.toCounts() }).toRle(), name).toEqual(
+        mask.toRle(),
+      );
 
       const polygons = mask.toPolygons();
       expect(fill(polygons, width, height), name).toEqual(data);
       expect(polygons.length, name).toBe(countPieces(data, width, height));
-      const enclosed = polygons.flatMap(({ outer, holes }) => [outer, ...holes]).reduce((sum, r) => sum + ringArea(r), 0);
+      const enclosed = polygons
+        .flatMap(({ outer, holes }) => [outer, ...holes])
+        .reduce((sum, r) => sum + ringArea(r), 0);
       expect(enclosed, name).toBe(area);
       for (const { outer, holes } of polygons) {
         expect(ringArea(outer), name).toBeGreaterThan(0);
@@ -105,7 +112,9 @@ describe("Mask against a pixel-by-pixel reading", () => {
         }
       });
       const expected =
-        xs.length === 0 ? [0, 0, 0, 0] : [Math.min(...xs), Math.min(...ys), Math.max(...xs) + 1, Math.max(...ys) + 1];
+        xs.length === 0
+          ? [0, 0, 0, 0]
+          : [Math.min(...xs), Math.min(...ys), Math.max(...xs) + 1, Math.max(...ys) + 1];
       expect(Mask.fromBitmap(data, width, height).box, name).toEqual(expected);
     }
   });
@@ -114,9 +123,16 @@ describe("Mask against a pixel-by-pixel reading", () => {
     for (const { name, width, height, data } of bitmaps(60)) {
       const mask = Mask.fromBitmap(data, width, height);
       for (let y = 0; y < height; y++) {
-        for (let x = 0; x < width; x++) expect(mask.contains(x + 0.7, y + 0.2), name).toBe(data[y * width + x] === 1);
+        for (let x = 0; x < width; x++)
+          expect(mask.contains(x + 0.7, y + 0.2), name).toBe(data[y * width + x] === 1);
       }
-      for (const [x, y] of [[-0.1, 0], [0, -1], [width, 0], [0, height], [Number.NaN, 0]] as const) {
+      for (const [x, y] of [
+        [-0.1, 0],
+        [0, -1],
+        [width, 0],
+        [0, height],
+        [Number.NaN, 0],
+      ] as const) {
         expect(mask.contains(x, y), name).toBe(false);
       }
     }
@@ -168,7 +184,9 @@ describe("Mask.toPolygons with tolerance", () => {
   it("refuses a tolerance that is none", () => {
     const mask = Mask.fromBitmap([1], 1, 1);
     for (const tolerance of [-1, Number.NaN, "1" as never]) {
-      expect(() => mask.toPolygons({ tolerance })).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+      expect(() => mask.toPolygons({ tolerance })).toThrow(
+        expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+      );
     }
   });
 
@@ -177,7 +195,15 @@ describe("Mask.toPolygons with tolerance", () => {
     const mask = Mask.fromRle({ size: [10_000, 10_000], counts: [0, 100_000_000] });
     const start = performance.now();
     expect(mask.toPolygons()).toEqual([
-      { outer: expect.arrayContaining([[0, 0], [10_000, 0], [10_000, 10_000], [0, 10_000]]), holes: [] },
+      {
+        outer: expect.arrayContaining([
+          [0, 0],
+          [10_000, 0],
+          [10_000, 10_000],
+          [0, 10_000],
+        ]),
+        holes: [],
+      },
     ]);
     expect(performance.now() - start).toBeLessThan(500);
   });
@@ -237,7 +263,9 @@ describe("Mask", () => {
     const { inspect } = await import("node:util");
     const mask = Mask.fromBitmap([0, 1, 1, 0], 2, 2);
     expect(inspect(mask)).toBe("Mask { 2×2, 2 px, box [0, 0, 2, 2] }");
-    expect(JSON.parse(JSON.stringify({ mask }))).toEqual({ mask: { size: [2, 2], counts: mask.toRle().counts } });
+    expect(JSON.parse(JSON.stringify({ mask }))).toEqual({
+      mask: { size: [2, 2], counts: mask.toRle().counts },
+    });
   });
 
   it("gives copies: changing them changes nothing", () => {
@@ -250,7 +278,11 @@ describe("Mask", () => {
 
   it("refuses to compare masks of different pictures and bitmaps of the wrong length", () => {
     const a = Mask.fromBitmap([0, 1], 2, 1);
-    expect(() => a.iou(Mask.fromBitmap([0, 1], 1, 2))).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
-    expect(() => Mask.fromBitmap([0, 1], 2, 2)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    expect(() => a.iou(Mask.fromBitmap([0, 1], 1, 2))).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+    );
+    expect(() => Mask.fromBitmap([0, 1], 2, 2)).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+    );
   });
 });

@@ -2,24 +2,40 @@ import { describe, expect, it } from "vitest";
 import { type ConceptPrompt, checkPrompt } from "../../lib/image/concept-prompt.js";
 
 const picture = { width: 200, height: 100 };
-const check = (prompt: unknown) => checkPrompt(prompt as ConceptPrompt, picture, { threshold: 0.5, fallbackText: "visual" });
-const code = (value: string, words = "") => expect.objectContaining({ code: value, message: expect.stringContaining(words) });
+const check = (prompt: unknown) =>
+  checkPrompt(prompt as ConceptPrompt, picture, { threshold: 0.5, fallbackText: "visual" });
+const code = (value: string, words = "") =>
+  expect.objectContaining({ code: value, message: expect.stringContaining(words) });
 
 describe("a concept prompt", () => {
   it("may be one text, several, boxes, or both", () => {
     expect(check({ text: "cat" })).toMatchObject({ texts: ["cat"], threshold: 0.5 });
-    expect(check({ text: ["cat", "dog"], threshold: 0 })).toMatchObject({ texts: ["cat", "dog"], threshold: 0 });
+    expect(check({ text: ["cat", "dog"], threshold: 0 })).toMatchObject({
+      texts: ["cat", "dog"],
+      threshold: 0,
+    });
     expect(check({ exemplars: [{ box: [0, 0, 10, 10] }] }).texts).toEqual(["visual"]);
-    expect(check({ text: "cat", exemplars: [] })).toMatchObject({ texts: ["cat"], labels: new Uint8Array(0) });
-    expect(check({ text: "cat", exemplars: undefined, threshold: undefined })).toMatchObject({ threshold: 0.5 });
+    expect(check({ text: "cat", exemplars: [] })).toMatchObject({
+      texts: ["cat"],
+      labels: new Uint8Array(0),
+    });
+    expect(check({ text: "cat", exemplars: undefined, threshold: undefined })).toMatchObject({
+      threshold: 0.5,
+    });
   });
 
   it("has boxes as centre and size in 0–1, and labels", () => {
     const { boxes, labels } = check({
-      exemplars: [{ box: [20, 10, 60, 30] }, { box: [0, 0, 200, 100], label: "negative" }, { box: [1, 1, 2, 2], label: "positive" }],
+      exemplars: [
+        { box: [20, 10, 60, 30] },
+        { box: [0, 0, 200, 100], label: "negative" },
+        { box: [1, 1, 2, 2], label: "positive" },
+      ],
     });
     expect([...labels]).toEqual([1, 0, 1]);
-    expect([...boxes.slice(0, 8)].map((v) => Math.round(v * 1e6) / 1e6)).toEqual([0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 1, 1]);
+    expect([...boxes.slice(0, 8)].map((v) => Math.round(v * 1e6) / 1e6)).toEqual([
+      0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 1, 1,
+    ]);
   });
 
   it("cuts boxes to the picture", () => {
@@ -28,7 +44,9 @@ describe("a concept prompt", () => {
   });
 
   it("takes typed arrays as boxes", () => {
-    expect([...check({ exemplars: [{ box: Float32Array.of(0, 0, 100, 50) }] }).boxes]).toEqual([0.25, 0.25, 0.5, 0.5]);
+    expect([...check({ exemplars: [{ box: Float32Array.of(0, 0, 100, 50) }] }).boxes]).toEqual([
+      0.25, 0.25, 0.5, 0.5,
+    ]);
   });
 
   it.each([
@@ -52,12 +70,16 @@ describe("a concept prompt", () => {
   });
 
   it("shows the value of a bad box", () => {
-    expect(() => check({ exemplars: [{ box: [50, 10, 20, 30] }] })).toThrow(code("INVALID_BOX", "[50, 10, 20, 30]"));
-    expect(() => check({ exemplars: [{ box: [Number.NaN, 0, 1, 1] }] })).toThrow(code("INVALID_BOX", "[NaN, 0, 1, 1]"));
+    expect(() => check({ exemplars: [{ box: [50, 10, 20, 30] }] })).toThrow(
+      code("INVALID_BOX", "[50, 10, 20, 30]"),
+    );
+    expect(() => check({ exemplars: [{ box: [Number.NaN, 0, 1, 1] }] })).toThrow(
+      code("INVALID_BOX", "[NaN, 0, 1, 1]"),
+    );
   });
 
   it.each([
-    ["a bare text", "cat", "{ text: \"cat\" }"],
+    ["a bare text", "cat", '{ text: "cat" }'],
     ["nothing", undefined, "undefined"],
     ["null", null, "null"],
     ["a list", ["cat"], "a list"],

@@ -3,11 +3,20 @@ import { readLoadOptions, readSettings } from "../../lib/options.js";
 import { SETTINGS } from "../../lib/settings.js";
 
 const code = (value: string, ...words: string[]) =>
-  expect.objectContaining({ code: value, message: expect.stringMatching(new RegExp(words.map((w) => `(?=.*${w})`).join(""), "s")) });
+  expect.objectContaining({
+    code: value,
+    message: expect.stringMatching(new RegExp(words.map((w) => `(?=.*${w})`).join(""), "s")),
+  });
 
 describe("settings", () => {
   it("have defaults", () => {
-    expect(readSettings({}, {})).toEqual({ model: "mini", devices: "auto", threads: 0, maxPixels: 128_000_000, logLevel: "warn" });
+    expect(readSettings({}, {})).toEqual({
+      model: "mini",
+      devices: "auto",
+      threads: 0,
+      maxPixels: 128_000_000,
+      logLevel: "warn",
+    });
   });
 
   it("read every variable of the environment", () => {
@@ -24,7 +33,11 @@ describe("settings", () => {
       SAM3_LIBTORCH: "/torch",
       SAM3_HOME: "/home",
     };
-    expect(Object.values(SETTINGS).map(({ env: name }) => name).sort()).toEqual(Object.keys(env).sort());
+    expect(
+      Object.values(SETTINGS)
+        .map(({ env: name }) => name)
+        .sort(),
+    ).toEqual(Object.keys(env).sort());
     expect(readSettings({}, env)).toEqual({
       model: "/m",
       checkpoint: "/c.pt",
@@ -41,9 +54,14 @@ describe("settings", () => {
   });
 
   it("take options before the environment, and an empty variable as not set", () => {
-    expect(readSettings({ threads: 1 }, { SAM3_THREADS: "2", SAM3_MODEL: "" })).toMatchObject({ threads: 1, model: "mini" });
+    expect(readSettings({ threads: 1 }, { SAM3_THREADS: "2", SAM3_MODEL: "" })).toMatchObject({
+      threads: 1,
+      model: "mini",
+    });
     expect(readSettings({ threads: undefined }, { SAM3_THREADS: "2" }).threads).toBe(2);
-    expect(readSettings({ confidenceThreshold: 0 }, { IMAGE_MODEL_CONFIDENCE_THRESHOLD: "1" }).confidenceThreshold).toBe(0);
+    expect(
+      readSettings({ confidenceThreshold: 0 }, { IMAGE_MODEL_CONFIDENCE_THRESHOLD: "1" }).confidenceThreshold,
+    ).toBe(0);
   });
 
   it.each([
@@ -81,12 +99,18 @@ describe("settings", () => {
   });
 
   it("refuse options that do not exist, with a hint", () => {
-    expect(() => readLoadOptions({ device: "cpu" } as never, {})).toThrow(code("INVALID_ARGUMENT", 'did you mean "devices"'));
-    expect(() => readLoadOptions({ modle: "mini" } as never, {})).toThrow(code("INVALID_ARGUMENT", 'did you mean "model"'));
+    expect(() => readLoadOptions({ device: "cpu" } as never, {})).toThrow(
+      code("INVALID_ARGUMENT", 'did you mean "devices"'),
+    );
+    expect(() => readLoadOptions({ modle: "mini" } as never, {})).toThrow(
+      code("INVALID_ARGUMENT", 'did you mean "model"'),
+    );
     expect(() => readLoadOptions(null as never, {})).toThrow(code("INVALID_ARGUMENT"));
     expect(() => readLoadOptions("mini" as never, {})).toThrow(code("INVALID_ARGUMENT", "mini"));
     expect(() => readLoadOptions({ logger: {} as never }, {})).toThrow(code("INVALID_SETTING", "logger"));
     expect(() => readLoadOptions({ signal: true as never }, {})).toThrow(code("INVALID_ARGUMENT", "signal"));
-    expect(() => readLoadOptions({ onProgress: 1 as never }, {})).toThrow(code("INVALID_SETTING", "onProgress"));
+    expect(() => readLoadOptions({ onProgress: 1 as never }, {})).toThrow(
+      code("INVALID_SETTING", "onProgress"),
+    );
   });
 });
