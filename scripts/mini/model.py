@@ -84,7 +84,7 @@ def save_transformers(model, folder, state=None):
     folder = Path(folder)
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh, state_dict=state)
+    model.save_pretrained(fresh, state_dict=None if state is None else dict(state))  # it empties what it is given
     write_tokenizer(fresh, model.config.vision_config.backbone_config.image_size)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
