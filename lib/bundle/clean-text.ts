@@ -78,6 +78,6 @@ function unescapeHtml(text: string): string {
     if (name !== undefined) return ENTITIES[name] ?? whole;
     const code = decimal === undefined ? Number.parseInt(hex as string, 16) : Number.parseInt(decimal, 10);
     const isCharacter = code > 0 && code <= 0x10ffff && !(code >= 0xd800 && code < 0xe000);
-    return isCharacter ? String.fromCodePoint(code) : whole;
+    return isCharacter ? String.fromCodePoint(code) : "\ufffd";
   });
 }

@@ -33,7 +33,7 @@ export class TextTokenizer {
       this.#contextLength = facts.contextLength;
       this.#endToken = facts.endToken;
       const probe = this.#tokenizer.encode("a").ids;
-      if (probe.length < 3 || probe[0] !== facts.startToken || probe.at(-1) !== facts.endToken) {
+      if (probe.length < 3 || !probe.every(Number.isInteger) || probe[0] !== facts.startToken || probe.at(-1) !== facts.endToken) {
         throw new Error(
           `"a" becomes [${probe.join(", ")}], which does not start and end as the manifest says`,
         );
@@ -77,7 +77,9 @@ export class TextTokenizer {
 
   /** Token ids of a text that is already clean, whole, start and end token included; equal to transformers' CLIPTokenizer. */
   tokenize(text: string): number[] {
-    // JavaScript lowers a sigma at a word's end to ς, the Rust tokenizer always to σ.
-    return this.#tokenizer.encode(text.replaceAll("Σ", "σ")).ids;
+    // Two places where @huggingface/tokenizers 0.2 differs from the Rust original: JavaScript lowers a sigma at a word's
+    // end to ς, Rust always to σ; and a whole text that becomes a special token by lowering is taken for that token. A
+    // leading space, which is no token, prevents it.
+    return this.#tokenizer.encode(` ${text.replaceAll("Σ", "σ")}`).ids;
   }
 }

@@ -91,7 +91,7 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
       state.loaded.push(bundle);
       const names = Object.keys(bundle.parts);
       return answer("load", token, () => {
-        names.forEach((name, i) => onPart(name, i + 1, names.length));
+        for (const [i, name] of names.entries()) onPart(name, i + 1, names.length);
         return { modelBytes: 1000, loadMs: 5 };
       });
     }

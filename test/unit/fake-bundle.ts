@@ -7,15 +7,17 @@ import { type Manifest, PART_NAMES } from "../../lib/bundle/manifest.js";
 const START = "<|startoftext|>";
 const END = "<|endoftext|>";
 
-/** A byte-level tokenizer.json of CLIP's structure without merges: one token for each byte. */
-export function byteTokenizer(): { json: object; startToken: number; endToken: number } {
+/** The 512 tokens of single bytes, inside a word and at its end, in CLIP's order. */
+export function byteTokens(): string[] {
   const kept = [...range(33, 127), ...range(161, 173), ...range(174, 256)];
   const others = range(0, 256).filter((byte) => !kept.includes(byte));
-  const characters = [
-    ...kept.map((byte) => String.fromCharCode(byte)),
-    ...others.map((_, i) => String.fromCharCode(256 + i)),
-  ];
-  const tokens = [...characters, ...characters.map((c) => `${c}</w>`), START, END];
+  const characters = [...kept, ...others.map((_, i) => 256 + i)].map((code) => String.fromCharCode(code));
+  return [...characters, ...characters.map((c) => `${c}</w>`)];
+}
+
+/** A byte-level tokenizer.json of CLIP's structure without merges: one token for each byte. */
+export function byteTokenizer(): { json: object; startToken: number; endToken: number } {
+  const tokens = [...byteTokens(), START, END];
   const vocab = Object.fromEntries(tokens.map((token, i) => [token, i]));
   const startToken = vocab[START] as number;
   const endToken = vocab[END] as number;
