@@ -12,6 +12,8 @@ from .transformers_import import Sam3TrackerVideoConfig, Sam3TrackerVideoModel, 
 
 NAMED = 5
 TRACKER_SEED = 0
+PICTURE_DIRECTIONS = "shared_image_embedding.positional_embedding"
+PROMPT_DIRECTIONS = "prompt_encoder.shared_embedding.positional_embedding"
 
 
 def fill_model(
@@ -68,4 +70,7 @@ def initialise_tracker(config: Sam3TrackerVideoConfig) -> dict[str, Tensor]:
                 "tracker_model": Sam3TrackerVideoModel(config, remove_vision_encoder=True),
             }
         )
-    return fresh.state_dict()
+    state = fresh.state_dict()
+    # One table of random directions, which transformers holds twice.
+    state[f"tracker_model.{PICTURE_DIRECTIONS}"] = state[f"tracker_model.{PROMPT_DIRECTIONS}"]
+    return state

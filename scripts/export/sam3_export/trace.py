@@ -1,6 +1,7 @@
 """From a module to a TorchScript archive that is the same bytes every time and names no machine."""
 
 import io
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,16 @@ from torch import Tensor, nn
 
 
 def trace(module: nn.Module, examples: Sequence[Tensor]) -> torch.jit.ScriptModule:
-    """Trace under inference mode. The caller checks other sizes; the tracer's own check would only repeat these."""
+    """Trace `module` with `examples`; without any, script it.
+
+    Tests run the trace at other sizes; the tracer's own check would only repeat these. Its warnings are silenced: the
+    one Python condition left in transformers' attention is whether a mask was given at all, which is always the same.
+    """
     module.eval().requires_grad_(False)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
         if not examples:
             return torch.jit.script(module)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         return torch.jit.trace(module, tuple(examples), check_trace=False)
 
 

@@ -54,13 +54,14 @@ def tiny_config() -> Sam3Config:
     )
 
 
-def randomise(model: nn.Module, seed: int) -> None:
+def randomise(model: Sam3, seed: int) -> None:
     """Fill every parameter, zero-initialised ones too, so that no mechanism is switched off.
 
     Matrices keep the size of what passes through them. In the object decoder, attention adds little that all queries
     share, and the score head is wide and unbiased: so some queries pass the threshold of 0.5 and others do not.
     """
     random = torch.Generator().manual_seed(seed)
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for name, parameter in model.named_parameters():
         value = torch.randn(parameter.shape, generator=random)
         if "norm" in name and name.endswith("weight"):
@@ -69,9 +70,13 @@ def randomise(model: nn.Module, seed: int) -> None:
             value = 0.2 * value
         elif name.endswith("reference_points.weight"):
             value = 1.2 * value
-        elif value.dim() > 1 and "embed" not in name.rsplit(".", 2)[-2] and "token" not in name:
+        elif name.endswith("weight") and value.dim() > 1 and id(parameter) not in tables:
             value = value / value[0].numel() ** 0.5
         parameter.data = value
+    tracker = model.tracker_model
+    directions = torch.randn(tracker.shared_image_embedding.positional_embedding.shape, generator=random)
+    for encoder in (tracker.shared_image_embedding, tracker.prompt_encoder.shared_embedding):
+        encoder.positional_embedding.copy_(directions)
     decoder, scoring = model.detector_model.detr_decoder, model.detector_model.dot_product_scoring
     decoder.query_embed.weight.data *= 2
     for layer in decoder.layers:
