@@ -48,7 +48,7 @@ export function drawOverlay(
     const width = Math.max(1, Math.round(size.width * scale));
     const height = Math.max(1, Math.round(size.height * scale));
     const withText = labels && objects.length > 0 && (await canWriteText());
-    const svg = overlaySvg(objects, { width, height, scale, boxes, labels: withText, opacity });
+    const svg = await overlaySvg(objects, { width, height, scale, boxes, labels: withText, opacity });
     throwIfAborted(signal);
     const drawn = await sharp(pixels.data, {
       raw: { width: size.width, height: size.height, channels: 3 },

