@@ -5,7 +5,8 @@ export default defineConfig([
   {
     entry: { index: "lib/index.ts" },
     format: ["esm", "cjs"],
-    dts: true,
+    // tsup sets baseUrl, which TypeScript 6 frowns on.
+    dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
     target: "node20",
     shims: true,
     sourcemap: true,

@@ -154,6 +154,13 @@ async function runPython(
       );
     });
     child.once("close", (status, signal) => done([status, signal]));
+    // After an interrupt nobody waits for grandchildren that hold the pipes open.
+    child.once("exit", (status, signal) => {
+      if (!io.signal.aborted) return;
+      child.stdout.destroy();
+      child.stderr.destroy();
+      done([status, signal]);
+    });
   });
   io.signal.throwIfAborted();
   if (problem) throw problem;

@@ -21,9 +21,13 @@ const COMMANDS = [
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
   try {
     const [name, ...rest] = args;
-    if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    if (name === undefined) {
+      io.err(overview());
+      return 2;
+    }
+    if (name === "--help" || name === "-h" || name === "help") {
       io.out(overview());
-      return name === undefined ? 2 : 0;
+      return 0;
     }
     if (name === "--version" || name === "-v") {
       io.out(`${version()}\n`);

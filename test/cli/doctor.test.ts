@@ -1,0 +1,75 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { sam3, TINY } from "./support/cli.js";
+
+let home: string;
+
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), "sam3-doctor-"));
+});
+
+afterEach(() => rm(home, { recursive: true, force: true }));
+
+test("says that all is well", async () => {
+  const { code, stdout, stderr } = await sam3(["doctor", "--model", TINY]);
+  expect(stderr).toBe("");
+  expect(stdout).toContain("ready to segment pictures");
+  expect(code).toBe(0);
+  expect(stdout.trim().split("\n").length).toBeLessThan(25);
+});
+
+test("--json says the same to programs", async () => {
+  const { code, stdout } = await sam3(["doctor", "--json", "--model", TINY]);
+  expect(code).toBe(0);
+  const report = JSON.parse(stdout);
+  expect(report).toMatchObject({
+    usable: true,
+    problems: [],
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    addon: { loads: true },
+    bundle: { path: TINY },
+  });
+  expect(report.libtorch.version).toMatch(/^2\.13\./);
+  expect(report.devices[0]).toMatchObject({ id: "cpu" });
+  expect(report.decoders.formats).toContain("jpeg");
+});
+
+test("works without libtorch, bundle and Python, and names the remedies", async () => {
+  const env = { SAM3_LIBTORCH: undefined, SAM3_HOME: home, SAM3_PYTHON: join(home, "no-python") };
+  const { code, stdout } = await sam3(["doctor", "--json", "--model", join(home, "none")], { env });
+  expect(code).toBe(1);
+  const report = JSON.parse(stdout);
+  expect(report).toMatchObject({ usable: false, libtorch: null, bundle: null, python: null, devices: [] });
+  const codes = report.problems.map(({ code }: { code: string }) => code);
+  expect(codes).toEqual(["LIBTORCH_NOT_FOUND", "BUNDLE_NOT_FOUND"]);
+  expect(report.problems[0].message).toContain("sam3 libtorch install");
+});
+
+test("survives a libtorch that is none", async () => {
+  const fake = join(home, "libtorch");
+  await mkdir(join(fake, "lib"), { recursive: true });
+  for (const name of ["libc10.so", "libtorch_cpu.so"]) await writeFile(join(fake, "lib", name), "no library");
+  await writeFile(join(fake, "build-version"), "2.13.0+cpu\n");
+  const { code, stdout } = await sam3(["doctor", "--model", TINY], { env: { SAM3_LIBTORCH: fake } });
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/ADDON_LOAD_FAILED: .*sam3 libtorch install --force/);
+});
+
+test("says which version is wrong", async () => {
+  const old = join(home, "libtorch");
+  await mkdir(join(old, "lib"), { recursive: true });
+  for (const name of ["libc10.so", "libtorch_cpu.so"]) await writeFile(join(old, "lib", name), "");
+  await writeFile(join(old, "build-version"), "2.4.1+cpu\n");
+  const { code, stdout } = await sam3(["doctor", "--model", TINY], { env: { SAM3_LIBTORCH: old } });
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/LIBTORCH_VERSION: .*2\.4\.1.*2\.13/);
+});
+
+test("a setting that cannot be read is a problem, not a crash", async () => {
+  const { code, stdout } = await sam3(["doctor", "--json", "--model", TINY], { env: { LOG_LEVEL: "loud" } });
+  expect(code).toBe(1);
+  expect(JSON.parse(stdout).problems[0].code).toBe("INVALID_SETTING");
+});
