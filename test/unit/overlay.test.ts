@@ -21,24 +21,40 @@ const inside = (x: number, y: number) =>
   x >= 100 && x < 160 && y >= 80 && y < 140 && !(x >= 120 && x < 140 && y >= 100 && y < 120);
 
 beforeAll(async () => {
-  png = await sharp({ create: { width, height, channels: 3, background: "#808080" } }).png().toBuffer();
-  const bitmap = Array.from({ length: width * height }, (_, i) => (inside(i % width, Math.floor(i / width)) ? 1 : 0));
+  png = await sharp({ create: { width, height, channels: 3, background: "#808080" } })
+    .png()
+    .toBuffer();
+  const bitmap = Array.from({ length: width * height }, (_, i) =>
+    inside(i % width, Math.floor(i / width)) ? 1 : 0,
+  );
   const { addon } = fakeAddon({
     found: () => ({
       presence: 1,
-      objects: [{ score: 0.9, box: Float64Array.of(100, 80, 160, 140), counts: countsFromBitmap(bitmap, width, height), area: 3200 }],
+      objects: [
+        {
+          score: 0.9,
+          box: Float64Array.of(100, 80, 160, 140),
+          counts: countsFromBitmap(bitmap, width, height),
+          area: 3200,
+        },
+      ],
     }),
   });
   const { engine, facts } = await loadEngine({ model: await writeFakeBundle() }, {}, () => addon);
   sam = new Sam3(engine, facts);
 });
 
-const segment = (image: Parameters<Sam3["image"]["segmentConcept"]>[0], text = "a <b> & \"c\" 日本 \u0007") =>
+const segment = (image: Parameters<Sam3["image"]["segmentConcept"]>[0], text = 'a <b> & "c" 日本 \u0007') =>
   sam.image.segmentConcept(image, { text });
 
 async function pixels(result: ConceptResult, options: OverlayOptions = {}) {
-  const { data, info } = await sharp(await result.overlay(options)).removeAlpha().raw().toBuffer({ resolveWithObject: true });
-  const at = (x: number, y: number) => [...data.subarray((y * info.width + x) * 3, (y * info.width + x) * 3 + 3)];
+  const { data, info } = await sharp(await result.overlay(options))
+    .removeAlpha()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  const at = (x: number, y: number) => [
+    ...data.subarray((y * info.width + x) * 3, (y * info.width + x) * 3 + 3),
+  ];
   return { at, width: info.width, height: info.height };
 }
 const grey = [128, 128, 128];
@@ -47,15 +63,28 @@ describe("overlay", () => {
   it("colours the mask and neither its hole nor the rest", async () => {
     const { at, width: w, height: h } = await pixels(await segment(png), { labels: false, boxes: false });
     expect([w, h]).toEqual([width, height]);
-    for (const [x, y] of [[110, 90], [150, 130], [110, 130]] as const) expect(at(x, y)).not.toEqual(grey);
-    for (const [x, y] of [[130, 110], [20, 20], [280, 180], [170, 110], [130, 60]] as const) expect(at(x, y)).toEqual(grey);
+    for (const [x, y] of [
+      [110, 90],
+      [150, 130],
+      [110, 130],
+    ] as const)
+      expect(at(x, y)).not.toEqual(grey);
+    for (const [x, y] of [
+      [130, 110],
+      [20, 20],
+      [280, 180],
+      [170, 110],
+      [130, 60],
+    ] as const)
+      expect(at(x, y)).toEqual(grey);
   });
 
   it("draws boxes and labels unless told not to", async () => {
     const result = await segment(png);
     const [all, none] = await Promise.all([pixels(result), pixels(result, { labels: false, boxes: false })]);
     let different = 0;
-    for (let y = 60; y < 80; y++) for (let x = 100; x < 200; x++) if (`${all.at(x, y)}` !== `${none.at(x, y)}`) different++;
+    for (let y = 60; y < 80; y++)
+      for (let x = 100; x < 200; x++) if (`${all.at(x, y)}` !== `${none.at(x, y)}`) different++;
     expect(different).toBeGreaterThan(300);
   });
 
@@ -74,7 +103,9 @@ describe("overlay", () => {
   });
 
   it("draws on EXIF-turned pictures as a viewer shows them", async () => {
-    const turned = await sharp({ create: { width: height, height: width, channels: 3, background: "#808080" } })
+    const turned = await sharp({
+      create: { width: height, height: width, channels: 3, background: "#808080" },
+    })
       .withMetadata({ orientation: 6 })
       .jpeg()
       .toBuffer();
@@ -85,7 +116,11 @@ describe("overlay", () => {
 
   it("works for every kind of input", async () => {
     const raw = await sharp(png).raw().toBuffer();
-    for (const input of [{ data: raw, width, height, channels: 3 as const }, sharp(png), new Uint8Array(png)]) {
+    for (const input of [
+      { data: raw, width, height, channels: 3 as const },
+      sharp(png),
+      new Uint8Array(png),
+    ]) {
       expect(await pixels(await segment(input))).toMatchObject({ width, height });
     }
   });
@@ -96,7 +131,10 @@ describe("overlay", () => {
     const result = await segment(path);
     await expect(result.overlay()).resolves.toBeInstanceOf(Buffer);
     await sharp(png).resize(100, 100).toFile(path);
-    await expect(result.overlay()).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining("100×100") });
+    await expect(result.overlay()).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("100×100"),
+    });
     await rm(path);
     await expect(result.overlay()).rejects.toMatchObject({ code: "IMAGE_NOT_FOUND" });
     await expect(result.overlay({ image: png })).resolves.toBeInstanceOf(Buffer);
@@ -111,7 +149,10 @@ describe("overlay", () => {
     [null, "null"],
   ])("refuses %j", async (options, words) => {
     const failing = (await segment(png)).overlay(options as never);
-    await expect(failing).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining(words) });
+    await expect(failing).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining(words),
+    });
   });
 
   it("stops with the signal's reason", async () => {

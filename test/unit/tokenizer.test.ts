@@ -7,7 +7,9 @@ import { TextTokenizer } from "../../lib/bundle/tokenizer.js";
 import { byteTokenizer, byteTokens } from "./fake-bundle.js";
 
 // Made by transformers and ftfy, see make_clip_tokens.py beside it.
-const reference = JSON.parse(readFileSync(new URL("./fixtures/clip-tokens.json", import.meta.url), "utf8")) as {
+const reference = JSON.parse(
+  readFileSync(new URL("./fixtures/clip-tokens.json", import.meta.url), "utf8"),
+) as {
   tokens: [string, number[]][];
   cut: [string, number[]][];
   clean: [string, string][];
@@ -23,10 +25,22 @@ function clipTokenizer(path: string): TextTokenizer {
   const merges = lines.slice(1, 49152 - 256 - 2 + 1).map((line) => line.split(/\s+/));
   const { json } = byteTokenizer() as { json: Record<string, never> };
   const model = json.model as object;
-  const tokens = [...byteTokens(), ...merges.map((pair) => pair.join("")), "<|startoftext|>", "<|endoftext|>"];
+  const tokens = [
+    ...byteTokens(),
+    ...merges.map((pair) => pair.join("")),
+    "<|startoftext|>",
+    "<|endoftext|>",
+  ];
   const vocab = Object.fromEntries(tokens.map((token, i) => [token, i]));
-  const added_tokens = (json.added_tokens as { content: string }[]).map((token) => ({ ...token, id: vocab[token.content] }));
-  const post_processor = { ...(json.post_processor as object), sep: ["<|endoftext|>", 49407], cls: ["<|startoftext|>", 49406] };
+  const added_tokens = (json.added_tokens as { content: string }[]).map((token) => ({
+    ...token,
+    id: vocab[token.content],
+  }));
+  const post_processor = {
+    ...(json.post_processor as object),
+    sep: ["<|endoftext|>", 49407],
+    cls: ["<|startoftext|>", 49406],
+  };
   return new TextTokenizer(
     { ...json, added_tokens, post_processor, model: { ...model, vocab, merges } },
     { contextLength: 32, startToken: 49406, endToken: 49407 },
@@ -35,7 +49,9 @@ function clipTokenizer(path: string): TextTokenizer {
 
 describe("the tokenizer with the official vocabulary", () => {
   if (bpePath === undefined) {
-    console.log("not run: equality with CLIPTokenizer needs bpe_simple_vocab_16e6.txt.gz (set SAM3_BPE_PATH)");
+    console.log(
+      "not run: equality with CLIPTokenizer needs bpe_simple_vocab_16e6.txt.gz (set SAM3_BPE_PATH)",
+    );
     it.skip("equals transformers' CLIPTokenizer (not run: no bpe_simple_vocab_16e6.txt.gz, set SAM3_BPE_PATH)", () => {});
     return;
   }
@@ -43,7 +59,9 @@ describe("the tokenizer with the official vocabulary", () => {
 
   it(`equals transformers' CLIPTokenizer on ${reference.tokens.length} strings`, () => {
     expect(reference.tokens.length).toBeGreaterThanOrEqual(3000);
-    const different = reference.tokens.filter(([text, ids]) => tokenizer.tokenize(text).join() !== ids.join());
+    const different = reference.tokens.filter(
+      ([text, ids]) => tokenizer.tokenize(text).join() !== ids.join(),
+    );
     expect(different.map(([text, ids]) => ({ text, ids, ours: tokenizer.tokenize(text) }))).toEqual([]);
   });
 
@@ -78,7 +96,9 @@ describe("a tokenizer", () => {
   it("refuses texts in which nothing is left to look for", () => {
     const tokenizer = new TextTokenizer(json, facts);
     for (const text of ["", " ", "\n", "\u0000\u0001", "\ufeff", "&nbsp;"]) {
-      expect(() => tokenizer.encode(text), JSON.stringify(text)).toThrow(expect.objectContaining({ code: "INVALID_PROMPT" }));
+      expect(() => tokenizer.encode(text), JSON.stringify(text)).toThrow(
+        expect.objectContaining({ code: "INVALID_PROMPT" }),
+      );
     }
   });
 
@@ -89,11 +109,17 @@ describe("a tokenizer", () => {
     ["without vocabulary", { ...json, model: { type: "BPE" } }],
     ["of an unknown kind", { ...json, model: { type: "Magic", vocab: {} } }],
   ])("refuses a tokenizer.json that is %s", (_, broken) => {
-    expect(() => new TextTokenizer(broken, facts)).toThrow(expect.objectContaining({ code: "BUNDLE_INVALID" }));
+    expect(() => new TextTokenizer(broken, facts)).toThrow(
+      expect.objectContaining({ code: "BUNDLE_INVALID" }),
+    );
   });
 
   it("refuses one that does not start and end as the manifest says", () => {
-    expect(() => new TextTokenizer(json, { ...facts, endToken: 1 })).toThrow(expect.objectContaining({ code: "BUNDLE_INVALID" }));
-    expect(() => new TextTokenizer(json, { ...facts, startToken: 1 })).toThrow(expect.objectContaining({ code: "BUNDLE_INVALID" }));
+    expect(() => new TextTokenizer(json, { ...facts, endToken: 1 })).toThrow(
+      expect.objectContaining({ code: "BUNDLE_INVALID" }),
+    );
+    expect(() => new TextTokenizer(json, { ...facts, startToken: 1 })).toThrow(
+      expect.objectContaining({ code: "BUNDLE_INVALID" }),
+    );
   });
 });
