@@ -12,9 +12,9 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 CONTEXT_LENGTH = 32
 OFFICIAL_PAD = 0
 FALLBACK_TEXT = "visual"
-# CLIP uses this many lines of the file: its vocabulary has 49152 entries before the two special tokens, of which 512
-# are single bytes (256 within a word and 256 at its end); line 0 is a comment.
-CLIP_MERGES = 49152 - 512
+# CLIP uses this many lines of the file after its first, a comment. Its vocabulary of 49408: 256 bytes within a word,
+# 256 at a word's end, one entry per merge, two special tokens.
+CLIP_MERGES = 49408 - 2 * 256 - 2
 
 
 @dataclass
