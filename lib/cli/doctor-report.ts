@@ -75,9 +75,8 @@ export async function inspectMachine(options: {
     }
   };
   const settings = await attempt(() => readSettings({ model: options.model }, env));
-  const places = { libtorch: settings?.libtorch, home: settings?.home };
   const addon = await attempt(() => findAddon());
-  const libtorch = await attempt(() => resolveLibtorch({ ...places, env, minor: LIBTORCH_MINOR }));
+  const libtorch = await attempt(() => resolveLibtorch({ env, minor: LIBTORCH_MINOR }));
   const fits = libtorch && addon && (await attempt(() => checkLibtorch(libtorch, addon) ?? true));
   const probed = fits ? await attempt(() => probeAddon(env, signal)) : null;
   const bundle = await attempt(() => inspectBundle(settings?.model ?? options.model ?? "mini", signal));
