@@ -93,7 +93,9 @@ async function core(libtorch) {
 
 function pythonTests() {
   return ["test/export", "test/mini"].filter(
-    (path) => existsSync(join(ROOT, path)) && readdirSync(join(ROOT, path)).some((name) => /^test_.*\.py$/.test(name)),
+    (path) =>
+      existsSync(join(ROOT, path)) &&
+      readdirSync(join(ROOT, path)).some((name) => /^test_.*\.py$/.test(name)),
   );
 }
 
