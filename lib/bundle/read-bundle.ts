@@ -37,7 +37,9 @@ export async function readBundle(model: string, signal?: AbortSignal): Promise<B
   if (!info) {
     throw new Sam3Error(
       "BUNDLE_NOT_FOUND",
-      `There is no bundle at ${folder}. Make one with "sam3 export", or use "mini".`,
+      model === "mini"
+        ? `The mini model that comes with the package is not at ${folder}. Install the package again.`
+        : `There is no bundle at ${folder}. Make one with "sam3 export", or use "mini".`,
     );
   }
   if (!info.isDirectory()) {

@@ -33,7 +33,12 @@ export class TextTokenizer {
       this.#contextLength = facts.contextLength;
       this.#endToken = facts.endToken;
       const probe = this.#tokenizer.encode("a").ids;
-      if (probe.length < 3 || !probe.every(Number.isInteger) || probe[0] !== facts.startToken || probe.at(-1) !== facts.endToken) {
+      if (
+        probe.length < 3 ||
+        !probe.every(Number.isInteger) ||
+        probe[0] !== facts.startToken ||
+        probe.at(-1) !== facts.endToken
+      ) {
         throw new Error(
           `"a" becomes [${probe.join(", ")}], which does not start and end as the manifest says`,
         );

@@ -147,9 +147,9 @@ describe("segmenting with the real addon", () => {
   it("refuses what comes after close, and lets what runs end or be refused", async () => {
     const other = await Sam3.load();
     const picture = await other.image.encode(png);
-    const running = [1, 2, 3].map(() => picture.segmentConcept(every));
+    const running = Promise.allSettled([1, 2, 3].map(() => picture.segmentConcept(every)));
     await other.close();
-    for (const outcome of await Promise.allSettled(running)) {
+    for (const outcome of await running) {
       if (outcome.status === "rejected") expect(outcome.reason).toMatchObject({ code: "DISPOSED" });
     }
     await expect(picture.segmentConcept(every)).rejects.toMatchObject({ code: "DISPOSED" });

@@ -23,8 +23,11 @@ const bpePath = [process.env.SAM3_BPE_PATH, resolve("../shared/data/bpe_simple_v
 function clipTokenizer(path: string): TextTokenizer {
   const lines = gunzipSync(readFileSync(path)).toString("utf8").split("\n");
   const merges = lines.slice(1, 49152 - 256 - 2 + 1).map((line) => line.split(/\s+/));
-  const { json } = byteTokenizer() as { json: Record<string, never> };
-  const model = json.model as object;
+  const json = byteTokenizer().json as {
+    model: object;
+    added_tokens: { content: string }[];
+    post_processor: object;
+  };
   const tokens = [
     ...byteTokens(),
     ...merges.map((pair) => pair.join("")),
@@ -32,17 +35,17 @@ function clipTokenizer(path: string): TextTokenizer {
     "<|endoftext|>",
   ];
   const vocab = Object.fromEntries(tokens.map((token, i) => [token, i]));
-  const added_tokens = (json.added_tokens as { content: string }[]).map((token) => ({
+  const added_tokens = json.added_tokens.map((token) => ({
     ...token,
     id: vocab[token.content],
   }));
   const post_processor = {
-    ...(json.post_processor as object),
+    ...json.post_processor,
     sep: ["<|endoftext|>", 49407],
     cls: ["<|startoftext|>", 49406],
   };
   return new TextTokenizer(
-    { ...json, added_tokens, post_processor, model: { ...model, vocab, merges } },
+    { ...json, added_tokens, post_processor, model: { ...json.model, vocab, merges } },
     { contextLength: 32, startToken: 49406, endToken: 49407 },
   );
 }
