@@ -131,7 +131,7 @@ export async function loadEngine(
  *
  * @throws {Sam3Error} `DEVICE_UNKNOWN` naming the devices there are
  */
-export function chooseDevice(choice: string, devices: readonly NativeDevice[]): NativeDevice {
+function chooseDevice(choice: string, devices: readonly NativeDevice[]): NativeDevice {
   const first = (test: (id: string) => boolean) => devices.find(({ id }) => test(id));
   const isCuda = (id: string) => id.startsWith("cuda:");
   const found =

@@ -20,7 +20,7 @@ export interface Bundle {
 const READ_BYTES = 256 * 1024;
 
 /** Folder of a model by name or path: `mini` comes with the package, anything else is a path. */
-export function bundleFolder(model: string): string {
+function bundleFolder(model: string): string {
   return model === "mini" ? join(packageRoot(), "models", "mini") : resolve(model);
 }
 
@@ -68,7 +68,7 @@ export async function readBundle(model: string, signal?: AbortSignal): Promise<B
  *
  * @throws {Sam3Error} `BUNDLE_INVALID` or `BUNDLE_TOO_NEW`
  */
-export function parseManifest(text: string, path: string): Manifest {
+function parseManifest(text: string, path: string): Manifest {
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -4,7 +4,7 @@ import { cleanText } from "./clean-text.js";
 import type { Manifest } from "./manifest.js";
 
 /** Longest text taken as a prompt, in characters; anything longer was not meant as one. */
-export const MAX_TEXT_LENGTH = 20_000;
+const MAX_TEXT_LENGTH = 20_000;
 
 /** A text as the model reads it. */
 export interface TokenizedText {

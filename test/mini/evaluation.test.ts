@@ -1,10 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type CocoRle, type ConceptPrompt, type ConceptResult, Mask, Sam3 } from "../../lib/index.js";
+import { pythonWith } from "../unit/python.js";
 
 /** What scripts/mini/evaluation_set.py writes. */
 interface SceneSet {
@@ -34,28 +35,6 @@ interface Tally {
 const SEED = 991_203;
 const SCENES = Number(process.env.SAM3_EVALUATION_SCENES ?? 300);
 
-/** A Python that can draw scenes: the one the tests' set-up made, or the one named. */
-function pythonForScenes(): { python: string } | { reason: string } {
-  const candidates = [
-    process.env.SAM3_TEST_PYTHON,
-    resolve(".venv/bin/python"),
-    resolve(".venv/Scripts/python.exe"),
-  ];
-  const python = candidates.find((path) => path !== undefined && existsSync(path));
-  if (python === undefined) return { reason: "no .venv with Python (npm run setup -- --test makes it)" };
-  try {
-    execFileSync(python, ["-c", "import cv2, numpy, pycocotools"], { stdio: "pipe" });
-    return { python };
-  } catch (error) {
-    return {
-      reason: `${python} cannot draw scenes: ${String((error as { stderr?: Buffer }).stderr)
-        .trim()
-        .split("\n")
-        .at(-1)}`,
-    };
-  }
-}
-
 /** Pairs found masks with expected ones, best score first; IoU of each pair of 0.5 and more. */
 function pairUp(found: readonly Mask[], expected: readonly Mask[]): number[] {
   const free = new Set(expected);
@@ -80,7 +59,7 @@ function pairUp(found: readonly Mask[], expected: readonly Mask[]): number[] {
 
 const f1 = ({ hit, false: wrong, missed }: Tally) => (2 * hit) / Math.max(1, 2 * hit + wrong + missed);
 
-const setUp = pythonForScenes();
+const setUp = pythonWith(["cv2", "numpy", "pycocotools"]);
 if ("reason" in setUp) {
   console.log(`not run: the evaluation of mini: ${setUp.reason}`);
   it.skip(`evaluation of mini (not run: ${setUp.reason})`, () => {});
