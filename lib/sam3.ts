@@ -25,11 +25,19 @@ export class Sam3 {
   readonly #engine: ImageEngine;
   #closed = false;
 
-  /** @internal */
-  constructor(engine: ImageEngine, facts: ModelFacts) {
+  private constructor(engine: ImageEngine, facts: ModelFacts) {
     this.#engine = engine;
     this.model = facts;
     this.image = new ImagePredictor(engine);
+  }
+
+  /**
+   * A Sam3 over an engine that is loaded; the tests' way in.
+   *
+   * @internal
+   */
+  static over({ engine, facts }: { engine: ImageEngine; facts: ModelFacts }): Sam3 {
+    return new Sam3(engine, facts);
   }
 
   /**
@@ -53,8 +61,7 @@ export class Sam3 {
   static load(options: LoadOptions = {}): Promise<Sam3> {
     const caller = captureCaller(Sam3.load);
     return forCaller(caller, options?.signal, async () => {
-      const { engine, facts } = await loadEngine(options, process.env, loadAddon);
-      return new Sam3(engine, facts);
+      return Sam3.over(await loadEngine(options, process.env, loadAddon));
     });
   }
 

@@ -40,8 +40,7 @@ beforeAll(async () => {
       ],
     }),
   });
-  const { engine, facts } = await loadEngine({ model: await writeFakeBundle() }, {}, () => addon);
-  sam = new Sam3(engine, facts);
+  sam = Sam3.over(await loadEngine({ model: await writeFakeBundle() }, {}, () => addon));
 });
 
 const segment = (image: Parameters<Sam3["image"]["segmentConcept"]>[0], text = 'a <b> & "c" 日本 \u0007') =>

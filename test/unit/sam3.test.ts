@@ -26,8 +26,8 @@ function quietLogger() {
 async function open(changes: Partial<FakeState> = {}, options: LoadOptions = {}) {
   const { addon, state } = fakeAddon(changes);
   const { lines, logger } = quietLogger();
-  const { engine, facts } = await loadEngine({ model: folder, logger, ...options }, {}, () => addon);
-  return { sam: new Sam3(engine, facts), state, lines, addon };
+  const sam = Sam3.over(await loadEngine({ model: folder, logger, ...options }, {}, () => addon));
+  return { sam, state, lines, addon };
 }
 
 const gpu = (n: number) => ({ id: `cuda:${n}`, name: `Fake GPU ${n}`, totalBytes: 1, freeBytes: 1 });
