@@ -29,7 +29,8 @@ function run(command, args, env = {}) {
 
 const args = process.argv.slice(2);
 const testsAt = args.indexOf("--run-tests");
-const fixtures = testsAt >= 0 ? resolve(args[testsAt + 1] ?? fail("--run-tests needs a folder of fixtures")) : undefined;
+const fixtures =
+  testsAt >= 0 ? resolve(args[testsAt + 1] ?? fail("--run-tests needs a folder of fixtures")) : undefined;
 const withTests = !args.includes("--no-tests");
 const sanitize = process.env.SAM3_SANITIZE ?? "";
 
@@ -64,7 +65,9 @@ if ((cached("CMAKE_HOME_DIRECTORY") ?? root) !== root) {
   rmSync(join(root, out, "CMakeFiles"), { force: true, recursive: true });
 }
 // One compiler of torch's headers takes up to about 1 GB.
-const jobs = Number(process.env.SAM3_BUILD_JOBS) || Math.max(1, Math.min(availableParallelism(), Math.floor(freemem() / 2 ** 30)));
+const jobs =
+  Number(process.env.SAM3_BUILD_JOBS) ||
+  Math.max(1, Math.min(availableParallelism(), Math.floor(freemem() / 2 ** 30)));
 const common = ["--out", out, "--parallel", String(jobs), "--log-level", "warn"];
 if (Object.entries(expected).some(([name, value]) => cached(name) !== value)) {
   run(process.execPath, [
@@ -82,5 +85,8 @@ if (fixtures !== undefined) {
   const binary = join(root, out, "tests", process.platform === "win32" ? "core_tests.exe" : "core_tests");
   const lib = join(libtorch, "lib");
   const variable = { win32: "PATH", darwin: "DYLD_LIBRARY_PATH" }[process.platform] ?? "LD_LIBRARY_PATH";
-  run(binary, [fixtures], { [variable]: [lib, process.env[variable]].filter(Boolean).join(delimiter) });
+  run(binary, [fixtures], {
+    [variable]: [lib, process.env[variable]].filter(Boolean).join(delimiter),
+    GOMP_SPINCOUNT: "20000", // as the loader does
+  });
 }

@@ -60,15 +60,20 @@ struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::
       running = true;
       running_cancel = next.task.cancel;
       lock.unlock();
+      std::function<void()> tell;
       if (next.task.cancel && next.task.cancel->is_cancelled()) {
-        next.task.refuse(Error("ABORTED", "The call was cancelled."));
+        tell = [refuse = std::move(next.task.refuse)] { refuse(Error("ABORTED", "The call was cancelled.")); };
       } else {
-        next.task.run(std::chrono::duration<double, std::milli>(Clock::now() - next.since).count());
+        tell = next.task.run(std::chrono::duration<double, std::milli>(Clock::now() - next.since).count());
       }
-      next = {};  // what the task holds is freed before the next one is counted as waiting
+      next = {};  // what the task holds is freed before anybody hears of its end
       lock.lock();
       running = false;
       running_cancel.reset();
+      lock.unlock();
+      tell();
+      tell = nullptr;
+      lock.lock();
     }
     while (!last.empty()) {
       auto deed = std::move(last.front());

@@ -14,8 +14,9 @@ namespace sam3 {
 class Executor {
  public:
   struct Task {
-    // Runs on the executor's thread and must not throw; told how long it waited.
-    std::function<void(double queue_ms)> run;
+    // Runs on the executor's thread and must not throw; told how long it waited. What it answers is called right after,
+    // when the task is no longer counted as running, and tells whoever waits for it.
+    std::function<std::function<void()>(double queue_ms)> run;
     // Called instead of `run` when the task is cancelled while it waits, or the executor is closed: never under a lock,
     // on whatever thread brought it about.
     std::function<void(const Error&)> refuse;

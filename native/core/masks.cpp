@@ -9,6 +9,18 @@
 
 #include "core/parallel.h"
 
+#if defined(__GNUC__)
+#define SAM3_INLINE inline __attribute__((always_inline))
+#else
+#define SAM3_INLINE inline
+#endif
+// Without it std::fma is a call into libm for every pixel.
+#if defined(__GNUC__) && defined(__x86_64__)
+#define SAM3_WITH_FMA __attribute__((target("avx2,fma")))
+#else
+#define SAM3_WITH_FMA
+#endif
+
 namespace sam3 {
 namespace {
 
@@ -21,7 +33,7 @@ struct Tap {
 };
 
 // As ATen's area_pixel_compute_source_index and guard_index_and_lambda do for align_corners=False and no given scale.
-std::vector<Tap> make_taps(std::int64_t input, std::int64_t output) {
+std::vector<Tap> make_taps(std::int64_t input, std::int64_t output, bool fused) {
   std::vector<Tap> taps(static_cast<std::size_t>(output));
   const float scale = static_cast<float>(input) / static_cast<float>(output);
   for (std::int64_t i = 0; i < output; ++i) {
@@ -30,7 +42,8 @@ std::vector<Tap> make_taps(std::int64_t input, std::int64_t output) {
       tap = {i, i, 1.0f, 0.0f};
       continue;
     }
-    const float at = std::max(0.0f, scale * (static_cast<float>(i) + 0.5f) - 0.5f);
+    const float centre = static_cast<float>(i) + 0.5f;
+    const float at = std::max(0.0f, fused ? std::fma(scale, centre, -0.5f) : scale * centre - 0.5f);
     tap.first = std::min(static_cast<std::int64_t>(std::floor(at)), input - 1);
     tap.second = tap.first + (tap.first < input - 1 ? 1 : 0);
     tap.second_weight = std::min(std::max(at - static_cast<float>(tap.first), 0.0f), 1.0f);
@@ -81,14 +94,22 @@ class RunWriter {
   std::int64_t run_ = 0;
 };
 
-// first·w0 + second·w1 as ATen's kernel rounds it.
+// ATen's kernels are compiled once per instruction set. Where that has fused multiply-add, the compiler has fused the
+// first product of every sum; `Fused` says so, and the code below fuses the same products and no others (this file is
+// compiled with -ffp-contract=off). A test compares with ATen on the processor at hand.
 template <bool Fused>
-inline float blend(float first, float second, float first_weight, float second_weight) {
+SAM3_INLINE float multiply_add(float a, float b, float c) {
   if constexpr (Fused) {
-    return std::fma(second, second_weight, first * first_weight);
+    return std::fma(a, b, c);
   } else {
-    return first * first_weight + second * second_weight;
+    return a * b + c;
   }
+}
+
+// first·w0 + second·w1
+template <bool Fused>
+SAM3_INLINE float blend(float first, float second, float first_weight, float second_weight) {
+  return multiply_add<Fused>(first, first_weight, second * second_weight);
 }
 
 // Which side of the threshold everything between two values lies on.
@@ -120,41 +141,54 @@ struct Plan {
   float threshold;
 };
 
-template <bool Fused>
-RunLengths encode_mask(const float* plane, std::int64_t rows, std::int64_t columns, const Plan& plan) {
-  const Sides sides(plan.threshold);
-  const auto height = static_cast<std::int64_t>(plan.rows.size());
+// The plane turned, so that a source column lies in one piece, with the least and the most of each: most columns of
+// most masks are background from top to bottom. NaN has no side and makes a column undecided.
+struct TurnedPlane {
+  std::vector<float> values;
+  std::vector<float> least;
+  std::vector<float> most;
+  std::vector<char> decidable;
 
-  // Least and most of every source column: most columns of most masks are background from top to bottom.
-  std::vector<float> least(plane, plane + columns);
-  std::vector<float> most(least);
-  std::vector<char> numbers(static_cast<std::size_t>(columns), 1);
-  for (std::int64_t y = 0; y < rows; ++y) {
-    for (std::int64_t x = 0; x < columns; ++x) {
-      const float value = plane[y * columns + x];
-      const auto at = static_cast<std::size_t>(x);
-      least[at] = std::min(least[at], value);
-      most[at] = std::max(most[at], value);
-      if (std::isnan(value)) numbers[at] = 0;
+  TurnedPlane(const float* plane, std::int64_t rows, std::int64_t columns)
+      : values(static_cast<std::size_t>(rows * columns)),
+        least(plane, plane + columns),
+        most(least),
+        decidable(static_cast<std::size_t>(columns), 1) {
+    for (std::int64_t y = 0; y < rows; ++y) {
+      for (std::int64_t x = 0; x < columns; ++x) {
+        const float value = plane[y * columns + x];
+        const auto at = static_cast<std::size_t>(x);
+        values[static_cast<std::size_t>(x * rows + y)] = value;
+        least[at] = std::min(least[at], value);
+        most[at] = std::max(most[at], value);
+        if (std::isnan(value)) decidable[at] = 0;
+      }
     }
   }
+};
 
+template <bool Fused>
+SAM3_INLINE RunLengths encode_mask(const float* plane, std::int64_t rows, std::int64_t columns, const Plan& plan) {
+  const Sides sides(plan.threshold);
+  const auto height = static_cast<std::int64_t>(plan.rows.size());
+  const TurnedPlane turned(plane, rows, columns);
   RunWriter writer;
   std::vector<float> column(static_cast<std::size_t>(rows));
   for (const Tap& tap : plan.columns) {
-    const auto left = static_cast<std::size_t>(tap.first);
-    const auto right = static_cast<std::size_t>(tap.second);
-    if (numbers[left] && numbers[right]) {
-      const Side side = sides.of(std::min(least[left], least[right]), std::max(most[left], most[right]));
+    const auto first = static_cast<std::size_t>(tap.first);
+    const auto second = static_cast<std::size_t>(tap.second);
+    if (turned.decidable[first] && turned.decidable[second]) {
+      const Side side = sides.of(std::min(turned.least[first], turned.least[second]),
+                                 std::max(turned.most[first], turned.most[second]));
       if (side != Side::mixed) {
         writer.add(side == Side::above, height);
         continue;
       }
     }
+    const float* left = turned.values.data() + tap.first * rows;
+    const float* right = turned.values.data() + tap.second * rows;
     for (std::int64_t y = 0; y < rows; ++y) {
-      const float* row = plane + y * columns;
-      column[static_cast<std::size_t>(y)] =
-          blend<Fused>(row[tap.first], row[tap.second], tap.first_weight, tap.second_weight);
+      column[static_cast<std::size_t>(y)] = blend<Fused>(left[y], right[y], tap.first_weight, tap.second_weight);
     }
     for (const Band& band : plan.bands) {
       const float above = column[static_cast<std::size_t>(band.first)];
@@ -176,19 +210,51 @@ RunLengths encode_mask(const float* plane, std::int64_t rows, std::int64_t colum
   return writer.finish();
 }
 
+// ATen has another kernel for small outputs, which weighs the four corners at once.
+constexpr std::size_t small_output = 128;  // height + width
+
+template <bool Fused>
+SAM3_INLINE RunLengths encode_small_mask(const float* plane, std::int64_t columns, const Plan& plan) {
+  RunWriter writer;
+  for (const Tap& x : plan.columns) {
+    for (const Tap& y : plan.rows) {
+      const float* upper = plane + y.first * columns;
+      const float* lower = plane + y.second * columns;
+      float value = multiply_add<Fused>(y.first_weight * x.first_weight, upper[x.first],
+                                        y.first_weight * x.second_weight * upper[x.second]);
+      value = multiply_add<Fused>(y.second_weight * x.first_weight, lower[x.first], value);
+      value = multiply_add<Fused>(y.second_weight * x.second_weight, lower[x.second], value);
+      writer.add(value > plan.threshold, 1);
+    }
+  }
+  return writer.finish();
+}
+
+template <bool Fused>
+SAM3_INLINE RunLengths encode_plane(const float* plane, std::int64_t rows, std::int64_t columns, const Plan& plan) {
+  const bool small = plan.rows.size() + plan.columns.size() <= small_output;
+  return small ? encode_small_mask<Fused>(plane, columns, plan) : encode_mask<Fused>(plane, rows, columns, plan);
+}
+
+SAM3_WITH_FMA RunLengths encode_fused(const float* plane, std::int64_t rows, std::int64_t columns, const Plan& plan) {
+  return encode_plane<true>(plane, rows, columns, plan);
+}
+
+RunLengths encode_plain(const float* plane, std::int64_t rows, std::int64_t columns, const Plan& plan) {
+  return encode_plane<false>(plane, rows, columns, plan);
+}
+
 }  // namespace
 
 std::vector<RunLengths> encode_masks(const LogitPlanes& logits, std::int64_t height, std::int64_t width,
                                      float threshold, int threads) {
-  Plan plan{make_taps(logits.rows, height), make_taps(logits.columns, width), {}, threshold};
+  const bool fused = at::get_cpu_capability() != "DEFAULT";
+  Plan plan{make_taps(logits.rows, height, fused), make_taps(logits.columns, width, fused), {}, threshold};
   plan.bands = make_bands(plan.rows);
   std::vector<RunLengths> masks(static_cast<std::size_t>(logits.count));
-  // ATen's kernel is compiled once per instruction set; the compiler fuses multiply and add where there is FMA.
-  const bool fused = at::get_cpu_capability() != "DEFAULT";
   parallel(logits.count, threads, [&](std::int64_t i) {
     const float* plane = logits.data + i * logits.rows * logits.columns;
-    masks[static_cast<std::size_t>(i)] = fused ? encode_mask<true>(plane, logits.rows, logits.columns, plan)
-                                               : encode_mask<false>(plane, logits.rows, logits.columns, plan);
+    masks[static_cast<std::size_t>(i)] = (fused ? encode_fused : encode_plain)(plane, logits.rows, logits.columns, plan);
   });
   return masks;
 }

@@ -81,15 +81,14 @@ Replica::~Replica() { shut_down(); }
 template <class T>
 void Replica::submit(CancelRef cancel, const char* doing, std::function<T(double queue_ms)> work, Done<T> done) {
   const auto shared_done = std::make_shared<Done<T>>(std::move(done));
-  executor_.submit({[doing, work = std::move(work), shared_done](double queue_ms) mutable {
-                      std::optional<Outcome<T>> outcome;
+  executor_.submit({[doing, work = std::move(work), shared_done](double queue_ms) -> std::function<void()> {
+                      const auto outcome = std::make_shared<std::optional<Outcome<T>>>();
                       try {
-                        outcome.emplace(work(queue_ms));
+                        outcome->emplace(work(queue_ms));
                       } catch (...) {
-                        outcome.emplace(name_failure(std::current_exception(), "MODEL_FAILED", doing));
+                        outcome->emplace(name_failure(std::current_exception(), "MODEL_FAILED", doing));
                       }
-                      work = nullptr;  // lets go of the inputs before anybody hears of the end
-                      (*shared_done)(std::move(*outcome));
+                      return [outcome, shared_done] { (*shared_done)(std::move(**outcome)); };
                     },
                     [shared_done](const Error& why) { (*shared_done)(Outcome<T>(why)); }, std::move(cancel)});
 }

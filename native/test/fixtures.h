@@ -1,0 +1,22 @@
+#pragma once
+
+#include <torch/script.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/bundle_spec.h"
+
+namespace sam3::test {
+
+// The bundle of one seed, from its manifest.
+BundleSpec read_spec(int seed);
+// Seeds there are.
+std::vector<int> seeds();
+// Names of the cases of one seed.
+std::vector<std::string> cases(int seed);
+// The tensors of one case.
+std::map<std::string, at::Tensor> read_case(int seed, const std::string& name);
+
+}  // namespace sam3::test
