@@ -1,8 +1,8 @@
 import { INSPECT } from "../inspect.js";
 import { type Box, Mask } from "../masks/mask.js";
 import type { CocoRle } from "../masks/rle.js";
+import type { ImageInput } from "./decode-image.js";
 import type { SegmentedText } from "./image-engine.js";
-import type { ImageInput } from "./load-pixels.js";
 import { drawOverlay, type OverlayOptions } from "./overlay.js";
 
 /** One object that was found. */

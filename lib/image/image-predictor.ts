@@ -1,15 +1,21 @@
 import { readSignal } from "../abort.js";
 import { captureCaller, forCaller } from "../caller.js";
+import { Gate } from "../gate.js";
 import { INSPECT } from "../inspect.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import type { ConceptResult } from "./concept-result.js";
+import { decodeImage, type ImageInput, takeImage } from "./decode-image.js";
 import { type CallOptions, EncodedImage } from "./encoded-image.js";
 import type { ImageEngine } from "./image-engine.js";
-import { type ImageInput, loadPixels } from "./load-pixels.js";
+
+/** Enough to keep the encoder busy while the next pictures are decoded. */
+const DECODED_AT_ONCE = 4;
 
 /** Segments single pictures; `sam.image`. */
 export class ImagePredictor {
   readonly #engine: ImageEngine;
+  /** Decoded pictures waiting for the encoder: a thousand calls at once must not decode a thousand pictures. */
+  readonly #decoded = new Gate(DECODED_AT_ONCE);
 
   /** @internal */
   constructor(engine: ImageEngine) {
@@ -33,9 +39,7 @@ export class ImagePredictor {
     return forCaller(caller, options?.signal, async () => {
       const signal = readSignal(options?.signal);
       this.#engine.assertOpen();
-      const pixels = await loadPixels(image, this.#engine, signal);
-      const encoding = await this.#engine.encodeImage(pixels, signal);
-      return new EncodedImage(this.#engine, encoding, image, pixels.decodeMs);
+      return (await this.#encode(image, signal, () => {})).picture;
     });
   }
 
@@ -58,16 +62,31 @@ export class ImagePredictor {
     return forCaller(caller, options?.signal, async () => {
       const signal = readSignal(options?.signal);
       this.#engine.assertOpen();
-      const pixels = await loadPixels(image, this.#engine, signal);
-      // Before the encoder runs: a prompt that cannot be used costs no time.
-      const prepared = this.#engine.prepare(prompt, pixels);
-      const encoding = await this.#engine.encodeImage(pixels, signal);
-      const picture = new EncodedImage(this.#engine, encoding, image, pixels.decodeMs);
+      // The prompt is checked before the encoder runs: one that cannot be used costs no time.
+      const { picture, checked } = await this.#encode(image, signal, (size) =>
+        this.#engine.prepare(prompt, size),
+      );
       try {
-        return await picture.segmentPrepared(prepared, signal);
+        return await picture.segmentPrepared(checked, signal);
       } finally {
         picture.dispose();
       }
+    });
+  }
+
+  async #encode<T>(
+    image: ImageInput,
+    signal: AbortSignal | undefined,
+    check: (size: { readonly width: number; readonly height: number }) => T,
+  ): Promise<{ picture: EncodedImage; checked: T }> {
+    // Before waiting in line: what was passed must be as it is now.
+    const taken = takeImage(image, this.#engine);
+    return this.#decoded.pass(signal, async () => {
+      this.#engine.assertOpen();
+      const pixels = await decodeImage(taken, this.#engine, signal);
+      const checked = check(pixels);
+      const encoding = await this.#engine.encodeImage(pixels, signal);
+      return { picture: new EncodedImage(this.#engine, encoding, image, pixels.decodeMs), checked };
     });
   }
 

@@ -4,7 +4,7 @@ import { type Caller, captureCaller, forCaller } from "../caller.js";
 import { describe, hintFor } from "../describe.js";
 import { Sam3Error } from "../errors.js";
 import { type DrawnObject, overlaySvg } from "../masks/overlay-svg.js";
-import { type ImageInput, loadPixels } from "./load-pixels.js";
+import { decodeImage, type ImageInput, type ImageLimits, takeImage } from "./decode-image.js";
 
 /** How the overlay looks; everything is optional. */
 export interface OverlayOptions {
@@ -31,13 +31,13 @@ export function drawOverlay(
   size: { readonly width: number; readonly height: number },
   objects: readonly DrawnObject[],
   options: OverlayOptions,
-  limits: { readonly maxPixels: number },
+  limits: ImageLimits,
   entry: (...args: never[]) => unknown,
 ): Promise<Buffer> {
   const caller: Caller = captureCaller(entry);
   return forCaller(caller, options?.signal, async () => {
     const { image, maxSide, format, boxes, labels, opacity, signal } = checkOptions(options);
-    const pixels = await loadPixels(image ?? source, limits, signal);
+    const pixels = await decodeImage(takeImage(image ?? source, limits), limits, signal);
     if (pixels.width !== size.width || pixels.height !== size.height) {
       throw new Sam3Error(
         "INVALID_ARGUMENT",

@@ -427,6 +427,51 @@ describe("stopping", () => {
   });
 });
 
+describe("many calls at once", () => {
+  it("decode a few pictures at a time, in order, each as it was when it was passed", async () => {
+    const { sam, state } = await open({ delayMs: 5 });
+    let most = 0;
+    const data = new Uint8Array(4 * 4 * 3);
+    const running = Array.from({ length: 40 }, async (_, i) => {
+      data.fill(i);
+      const call = sam.image.segmentConcept({ data, width: 4, height: 4, channels: 3 }, { text: "cat" });
+      const timer = setInterval(() => {
+        most = Math.max(most, state.pixels.length - state.prompts.length);
+      }, 1);
+      await call.finally(() => clearInterval(timer));
+    });
+    await Promise.all(running);
+    expect(state.pixels.map((pixels) => pixels.data[0])).toEqual(Array.from({ length: 40 }, (_, i) => i));
+    expect(most).toBeGreaterThan(1);
+    expect(most).toBeLessThanOrEqual(8);
+    expect(state.liveFeatures).toBe(0);
+  });
+
+  it("can be stopped while they wait, and a failure lets the next one in", async () => {
+    const { sam, state } = await open({ delayMs: 20 });
+    const controller = new AbortController();
+    const first = Array.from({ length: 4 }, () => sam.image.encode(picture));
+    const waiting = Array.from({ length: 10 }, () =>
+      sam.image.encode(picture, { signal: controller.signal }),
+    );
+    const failing = Array.from({ length: 10 }, () => sam.image.encode("/nowhere.png"));
+    const last = sam.image.encode(picture);
+    controller.abort("enough");
+    expect(
+      (await Promise.allSettled(waiting)).every(
+        (one) => one.status === "rejected" && one.reason === "enough",
+      ),
+    ).toBe(true);
+    expect(
+      (await Promise.allSettled(failing)).every(
+        (one) => one.status === "rejected" && one.reason.code === "IMAGE_NOT_FOUND",
+      ),
+    ).toBe(true);
+    await expect(Promise.all([...first, last])).resolves.toHaveLength(5);
+    expect(state.pixels.length).toBe(5);
+  });
+});
+
 describe("failures of the addon", () => {
   it("keep their code, message and cause, and get the caller's stack", async () => {
     const cause = Object.assign(new Error("CUDA out of memory: 3 GiB wanted"), { code: "OUT_OF_MEMORY" });

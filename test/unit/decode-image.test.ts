@@ -5,10 +5,11 @@ import { pathToFileURL } from "node:url";
 import { crc32, deflateSync } from "node:zlib";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type ImageInput, loadPixels } from "../../lib/image/load-pixels.js";
+import { decodeImage, type ImageInput, takeImage } from "../../lib/image/decode-image.js";
 
 const limits = { maxPixels: 128_000_000 };
-const load = (input: unknown, maxPixels = limits.maxPixels) => loadPixels(input as ImageInput, { maxPixels });
+const load = async (input: unknown, maxPixels = limits.maxPixels, signal?: AbortSignal) =>
+  decodeImage(takeImage(input as ImageInput, { maxPixels }), { maxPixels }, signal);
 const code = (value: string, ...words: string[]) => ({
   code: value,
   message: expect.stringMatching(new RegExp(words.map((word) => `(?=.*${word})`).join(""), "s")),
@@ -311,9 +312,9 @@ describe("what is no picture gets its code, naming what", () => {
 
   it("stops with the signal's reason", async () => {
     const reason = { any: "reason" };
-    await expect(loadPixels(rgb, limits, AbortSignal.abort(reason))).rejects.toBe(reason);
+    await expect(load(rgb, limits.maxPixels, AbortSignal.abort(reason))).rejects.toBe(reason);
     const controller = new AbortController();
-    const running = loadPixels(await source().png().toBuffer(), limits, controller.signal);
+    const running = load(await source().png().toBuffer(), limits.maxPixels, controller.signal);
     controller.abort(reason);
     await expect(running).rejects.toBe(reason);
   });

@@ -1,6 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import sharp, { type Metadata, type Sharp } from "sharp";
+import sharp, { type Sharp } from "sharp";
 import { throwIfAborted } from "../abort.js";
 import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
@@ -22,7 +22,7 @@ export interface RawImage {
 export type ImageInput = string | URL | Uint8Array | RawImage | Sharp;
 
 /** Pixels ready for the model, with what it took to get them. */
-export interface LoadedPixels extends NativePixels {
+export interface DecodedImage extends NativePixels {
   /** Milliseconds from the input to pixels, reading the file included. */
   readonly decodeMs: number;
 }
@@ -30,125 +30,120 @@ export interface LoadedPixels extends NativePixels {
 /** A longer file is not read: no picture within the pixel limit needs as much. */
 const MAX_FILE_BYTES = 2 ** 30;
 
+/** A picture as it was when it was passed: what the caller may change afterwards is copied. */
+export type TakenImage =
+  | { readonly path: string }
+  | { readonly bytes: Buffer }
+  | { readonly raw: RawImage }
+  | { readonly pipeline: Sharp };
+
+/** Bounds of what is decoded. */
+export interface ImageLimits {
+  /** Width × height above this is refused, before anything is decoded where the header says so. */
+  readonly maxPixels: number;
+}
+
+/**
+ * Checks what was passed as a picture and copies it where the caller could change it; reads and decodes nothing.
+ *
+ * @throws {Sam3Error} `INVALID_ARGUMENT`, `IMAGE_INVALID` for no bytes, `IMAGE_TOO_LARGE` for raw pixels
+ */
+export function takeImage(input: ImageInput, limits: ImageLimits): TakenImage {
+  if (typeof input === "string" || input instanceof URL) return { path: pathOf(input) };
+  if (input instanceof Uint8Array) {
+    if (input.length === 0)
+      throw new Sam3Error("IMAGE_INVALID", "The bytes given are empty, so they are not a picture.");
+    return { bytes: Buffer.from(input) };
+  }
+  if (isSharp(input)) return { pipeline: input.clone() };
+  const raw = checkRaw(input);
+  checkCount(raw.width, raw.height, "the raw picture", limits);
+  return { raw: { ...raw, data: new Uint8Array(raw.data) } };
+}
+
 /**
  * Decodes a picture to 8-bit RGB as a viewer shows it: first frame of an animation, turned as its EXIF says, grey, CMYK
  * and 16-bit converted to sRGB, transparency over white. (The official processor drops alpha and so shows the model what
  * lies under transparent pixels; over white it sees what a person sees.) A sharp instance is taken as it would be
- * written: add `.autoOrient()` yourself. What the caller passes is copied before this returns to the event loop.
+ * written.
  *
- * @param limits.maxPixels width × height above this is refused, before anything is decoded where the header says so
- * @throws {Sam3Error} `IMAGE_NOT_FOUND`, `IMAGE_INVALID`, `IMAGE_TOO_LARGE` or `INVALID_ARGUMENT`
+ * @throws {Sam3Error} `IMAGE_NOT_FOUND`, `IMAGE_INVALID`, `IMAGE_TOO_LARGE` or `OUT_OF_MEMORY`
  */
-export async function loadPixels(
-  input: ImageInput,
-  limits: { readonly maxPixels: number },
+export async function decodeImage(
+  image: TakenImage,
+  limits: ImageLimits,
   signal?: AbortSignal,
-): Promise<LoadedPixels> {
+): Promise<DecodedImage> {
   const start = performance.now();
   throwIfAborted(signal);
-  const picture = await openPicture(input, limits, signal);
-  const pixels = "pixels" in picture ? picture.pixels : await decode(picture, signal);
+  const pixels = await decodeTaken(image, limits, signal);
   throwIfAborted(signal);
   return { ...pixels, decodeMs: performance.now() - start };
 }
 
-/** A picture that is open: as pixels already, or as a pipeline that gives sRGB without alpha. */
-type Picture = DecodedPicture | EncodedPicture;
-
-interface DecodedPicture {
-  readonly pixels: NativePixels;
-}
-
-interface EncodedPicture {
-  /** What a failure calls it: `street.jpg`, `the 1200 bytes given`. */
-  readonly name: string;
-  readonly pipeline: Sharp;
-}
-
-async function openPicture(
-  input: ImageInput,
-  limits: { readonly maxPixels: number },
+async function decodeTaken(
+  image: TakenImage,
+  limits: ImageLimits,
   signal: AbortSignal | undefined,
-): Promise<Picture> {
-  if (typeof input === "string" || input instanceof URL) {
-    const path = pathOf(input);
-    return openEncoded(await readPicture(path, signal), path, limits);
+): Promise<NativePixels> {
+  if ("path" in image) return decodeBytes(await readPicture(image.path, signal), image.path, limits, signal);
+  if ("bytes" in image)
+    return decodeBytes(image.bytes, `the ${image.bytes.length} bytes given`, limits, signal);
+  if ("raw" in image) {
+    const { data, width, height, channels } = image.raw;
+    if (channels === 3) return { data: data as Uint8Array, width, height };
+    return decode(
+      sharp(data, { raw: { width, height, channels }, limitInputPixels: false }),
+      "the raw picture",
+      signal,
+    );
   }
-  if (input instanceof Uint8Array)
-    return openEncoded(Buffer.from(input), `the ${input.length} bytes given`, limits);
-  if (isSharp(input)) {
-    const pipeline = input.clone();
-    await checkPixels(() => pipeline.metadata(), "the sharp instance", limits.maxPixels);
-    return { name: "the sharp instance", pipeline: toRgb(pipeline) };
-  }
-  return openRaw(input, limits);
+  await checkPixels(image.pipeline, "the sharp instance", limits);
+  return decode(image.pipeline, "the sharp instance", signal);
 }
 
-async function openEncoded(
+async function decodeBytes(
   bytes: Buffer,
   name: string,
-  limits: { readonly maxPixels: number },
-): Promise<EncodedPicture> {
+  limits: ImageLimits,
+  signal: AbortSignal | undefined,
+): Promise<NativePixels> {
   if (bytes.length === 0) throw new Sam3Error("IMAGE_INVALID", `${name} is empty, so it is not a picture.`);
   // Our own check comes first, with figures; sharp's limit stays as the second line.
-  await checkPixels(
-    async () => sharp(bytes, { limitInputPixels: false, failOn: "none" }).metadata(),
-    name,
-    limits.maxPixels,
-  );
+  await checkPixels(sharp(bytes, { limitInputPixels: false, failOn: "none" }), name, limits);
   const pipeline = sharp(bytes, {
     limitInputPixels: limits.maxPixels,
     failOn: "error",
     sequentialRead: true,
   });
-  return { name, pipeline: toRgb(pipeline.autoOrient()) };
+  return decode(pipeline.autoOrient(), name, signal);
 }
 
-function openRaw(input: RawImage, limits: { readonly maxPixels: number }): Picture {
-  const { data, width, height, channels } = checkRaw(input);
-  checkCount(width, height, "the raw picture", limits.maxPixels);
-  // A copy: the caller may go on drawing into these pixels, or hand them to a worker.
-  const copy = new Uint8Array(data);
-  if (channels === 3) return { pixels: { data: copy, width, height } };
-  const pipeline = sharp(copy, { raw: { width, height, channels }, limitInputPixels: false });
-  return { name: "the raw picture", pipeline: toRgb(pipeline) };
-}
-
-/** sRGB, three channels of 8 bits, transparency over white. */
-function toRgb(pipeline: Sharp): Sharp {
-  return pipeline.flatten({ background: "#ffffff" }).toColourspace("srgb");
-}
-
-async function decode(picture: EncodedPicture, signal: AbortSignal | undefined): Promise<NativePixels> {
+/** Runs a pipeline to sRGB, three channels of 8 bits, transparency over white. */
+async function decode(pipeline: Sharp, name: string, signal: AbortSignal | undefined): Promise<NativePixels> {
   try {
-    const { data, info } = await picture.pipeline
+    const { data, info } = await pipeline
+      .flatten({ background: "#ffffff" })
+      .toColourspace("srgb")
       .raw({ depth: "uchar" })
       .toBuffer({ resolveWithObject: true });
-    throwIfAborted(signal);
     if (info.channels !== 3) throw new Error(`it decodes to ${info.channels} channels`);
     return { data, width: info.width, height: info.height };
   } catch (cause) {
     throwIfAborted(signal);
-    throw decodeError(cause, picture.name);
-  }
-}
-
-/** Where a picture's size in pixels is above the limit, says so with figures. */
-async function checkPixels(
-  read: () => Promise<Pick<Metadata, "width" | "height">>,
-  name: string,
-  maxPixels: number,
-): Promise<void> {
-  let size: Pick<Metadata, "width" | "height">;
-  try {
-    size = await read();
-  } catch (cause) {
     throw decodeError(cause, name);
   }
-  checkCount(size.width, size.height, name, maxPixels);
 }
 
-function checkCount(width: number, height: number, name: string, maxPixels: number): void {
+/** Where a picture has more pixels than the limit, says so with figures. */
+async function checkPixels(pipeline: Sharp, name: string, limits: ImageLimits): Promise<void> {
+  const { width, height } = await pipeline.metadata().catch((cause: unknown) => {
+    throw decodeError(cause, name);
+  });
+  checkCount(width, height, name, limits);
+}
+
+function checkCount(width: number, height: number, name: string, { maxPixels }: ImageLimits): void {
   if (width * height > maxPixels) {
     throw new Sam3Error(
       "IMAGE_TOO_LARGE",
