@@ -120,7 +120,7 @@ export async function installLibtorch(options: InstallOptions): Promise<Installe
 }
 
 /** The note of an installed folder; undefined when there is none or it is incomplete. */
-export async function readInstallNote(folder: string): Promise<InstallNote | undefined> {
+async function readInstallNote(folder: string): Promise<InstallNote | undefined> {
   try {
     const note = JSON.parse(await readFile(join(folder, NOTE), "utf8")) as InstallNote;
     await stat(join(folder, "lib", "libtorch_cpu.so"));

@@ -66,7 +66,7 @@ export async function run(command, args, { log, show = false, env = {}, cwd = RO
 }
 
 /** Hash over the content of files and folders; one that does not exist counts as empty. */
-export async function hashOf(paths, extra = "") {
+async function hashOf(paths, extra = "") {
   const hash = createHash("sha256").update(extra);
   for (const path of paths) {
     for (const file of await filesIn(join(ROOT, path))) {
