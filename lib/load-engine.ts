@@ -36,6 +36,7 @@ export interface ModelFacts {
 export type AddonLoader = (options: {
   readonly libtorch?: string;
   readonly home?: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
 }) => NativeAddon | Promise<NativeAddon>;
 
 /** The parts a picture needs; the tracker's stay on the disk. */
@@ -69,6 +70,7 @@ export async function loadEngine(
   const addon = await loadAddon({
     ...(settings.libtorch === undefined ? {} : { libtorch: settings.libtorch }),
     ...(settings.home === undefined ? {} : { home: settings.home }),
+    env: { ...env, SAM3_LIBTORCH_FROM_PYTHON: settings.libtorchFromPython ? "1" : "0" },
   });
   throwIfAborted(signal);
   const device = chooseDevice(settings.devices, addon.devices());

@@ -34,6 +34,8 @@ export interface LoadOptions {
   readonly maxPixels?: number | undefined;
   /** Folder of the libtorch to use. */
   readonly libtorch?: string | undefined;
+  /** Whether the torch of the Python on the path may be used where no other libtorch is found. */
+  readonly libtorchFromPython?: boolean | undefined;
   /** Folder with downloads of `sam3 libtorch install`. */
   readonly home?: string | undefined;
   /** What the built-in logger writes; without effect on `logger`. */
@@ -56,7 +58,9 @@ export interface Settings {
   readonly maxPixels: number;
   readonly logLevel: LogLevel;
   readonly libtorch: string | undefined;
+  readonly libtorchFromPython: boolean;
   readonly home: string | undefined;
+  readonly python: string | undefined;
   readonly checkpoint: string | undefined;
   readonly bpePath: string | undefined;
 }
@@ -67,6 +71,7 @@ const DEFAULTS = {
   threads: 0,
   maxPixels: 128_000_000,
   logLevel: "warn",
+  libtorchFromPython: false,
 } as const;
 
 /** Option names that are functions or objects and have no environment variable. */

@@ -19,6 +19,10 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 // A number, or the text of one; the empty text is no number, though Number("") is 0.
 const numeric = z.union([z.number(), z.string().trim().min(1).transform(Number)]);
+const flag = z.union([
+  z.boolean(),
+  z.enum(["1", "true", "0", "false"]).transform((value) => value === "1" || value === "true"),
+]);
 const text = z.string().trim().min(1, "must not be empty");
 
 /** Every setting there is. Options win over the environment, the environment over the default. */
@@ -87,11 +91,25 @@ export const SETTINGS = {
     meaning: "The libtorch to use: a folder that holds `lib/`.",
     schema: text,
   },
+  libtorchFromPython: {
+    env: "SAM3_LIBTORCH_FROM_PYTHON",
+    type: "`true` or `false` (in the environment also `1` or `0`)",
+    fallback: "`false`",
+    meaning: "Whether the torch of the Python on the path may be used where no other libtorch is found.",
+    schema: flag,
+  },
   home: {
     env: "SAM3_HOME",
     type: "folder",
     fallback: "`~/.cache/sam3-node` or the platform's like",
     meaning: "Where `sam3 libtorch install` and `sam3 export` keep what they download.",
+    schema: text,
+  },
+  python: {
+    env: "SAM3_PYTHON",
+    type: "file",
+    fallback: "`python3` or `python` on the path",
+    meaning: "The Python that `sam3 export` and `sam3 libtorch install` make their environment with.",
     schema: text,
   },
   checkpoint: {

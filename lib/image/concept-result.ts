@@ -26,10 +26,15 @@ export class ConceptObject {
     this.mask = facts.mask;
   }
 
+  /** Pixels inside the mask. */
+  get area(): number {
+    return this.mask.area;
+  }
+
   /** The form the command line writes. */
   toJSON(): ConceptObjectJson {
-    const { prompt, text, score, box, mask } = this;
-    return { prompt, text, score, box, area: mask.area, mask: mask.toRle() };
+    const { prompt, text, score, box, area, mask } = this;
+    return { prompt, text, score, box, area, mask: mask.toRle() };
   }
 
   [INSPECT](): string {

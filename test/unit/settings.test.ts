@@ -16,6 +16,7 @@ describe("settings", () => {
       threads: 0,
       maxPixels: 128_000_000,
       logLevel: "warn",
+      libtorchFromPython: false,
     });
   });
 
@@ -32,6 +33,8 @@ describe("settings", () => {
       LOG_LEVEL: "DEBUG",
       SAM3_LIBTORCH: "/torch",
       SAM3_HOME: "/home",
+      SAM3_LIBTORCH_FROM_PYTHON: "1",
+      SAM3_PYTHON: "/python",
     };
     expect(
       Object.values(SETTINGS)
@@ -50,6 +53,8 @@ describe("settings", () => {
       logLevel: "debug",
       libtorch: "/torch",
       home: "/home",
+      libtorchFromPython: true,
+      python: "/python",
     });
   });
 
@@ -77,6 +82,7 @@ describe("settings", () => {
     ["IMAGE_MODEL_RESOLUTION", "0"],
     ["SAM3_MAX_PIXELS", "Infinity"],
     ["LOG_LEVEL", "loud"],
+    ["SAM3_LIBTORCH_FROM_PYTHON", "yes"],
   ])("name the variable %s that is %j", (name, value) => {
     expect(() => readSettings({}, { [name]: value })).toThrow(code("INVALID_SETTING", name));
   });
