@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Sam3Error } from "../../lib/errors.js";
 import { type InstallOptions, installLibtorch } from "../../lib/libtorch/install.js";
 import { LIBTORCH_RELEASES } from "../../lib/libtorch/release.js";
+import { sam3 } from "./support/cli.js";
 import { type FileServer, type FileServerOptions, serveFile } from "./support/file-server.js";
 import { fakeLibtorch, zipOf } from "./support/zip.js";
 
@@ -349,4 +350,57 @@ describe("from pip", () => {
     expect(error.code).toBe("PYTHON_NOT_FOUND");
     expect(error.message).toContain("3.10");
   });
+});
+
+describe("sam3 libtorch", () => {
+  const env = () => ({ SAM3_HOME: home, SAM3_LIBTORCH: undefined });
+
+  test("install says what it does, line by line in a pipe, and where finds it", async () => {
+    const archive = fakeLibtorch();
+    const { url } = await serve(archive);
+    const { code, stdout, stderr } = await sam3(["libtorch", "install", "--from", url], { env: env() });
+    const path = join(home, "libtorch", "2.13.0-cpu");
+    expect(stdout).toBe(`libtorch 2.13.0 (cpu) installed in ${path}\n`);
+    expect(stderr.split("\n")).toEqual([
+      expect.stringMatching(/^downloading libtorch\.zip \(301\.\d kB\)$/),
+      expect.stringMatching(/^unpacking libtorch\.zip \(300\.\d kB\)$/),
+      expect.stringContaining(
+        `note: libtorch.zip was not checked against a known hash (its SHA-256 is ${sha256(archive)})`,
+      ),
+      "",
+    ]);
+    expect(code).toBe(0);
+    // Found though its library is none: it is only located here, not loaded.
+    expect((await sam3(["libtorch", "where"], { env: env() })).stdout).toBe(`${path}\n`);
+  });
+
+  test("where says what to do when there is none", async () => {
+    const { code, stdout, stderr } = await sam3(["libtorch", "where"], { env: env() });
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(/^LIBTORCH_NOT_FOUND: [^\n]*sam3 libtorch install[^\n]*\n$/);
+  });
+
+  test("Ctrl-C leaves only what can be continued", async () => {
+    const { url } = await serve(fakeLibtorch(), { stallAt: 100_000 });
+    const { code, stderr } = await sam3(["libtorch", "install", "--from", url], {
+      env: env(),
+      interruptAt: /downloading/,
+    });
+    expect(stderr).toMatch(/interrupted\n$/);
+    expect(code).toBe(130);
+    expect(await left()).toEqual([".2.13.0-cpu.downloads"]);
+  });
+
+  test.each([
+    ["--from", "nowhere.zip"],
+    ["--from", "http://127.0.0.1:1/libtorch.zip"],
+  ])(
+    "ends with one line: %s %s",
+    async (...args) => {
+      const { code, stdout, stderr } = await sam3(["libtorch", "install", ...args], { env: env() });
+      expect([code, stdout]).toEqual([1, ""]);
+      expect(stderr).toMatch(/^[A-Z_]+: [^\n]+\n$/);
+    },
+    30_000,
+  );
 });

@@ -11,6 +11,8 @@ export interface FileServer {
 export interface FileServerOptions {
   /** Bytes after which the connection is cut, for each request in turn; undefined sends everything. */
   readonly cuts?: readonly (number | undefined)[];
+  /** Sends this many bytes, then nothing more, and keeps the line open. */
+  readonly stallAt?: number;
   readonly ranges?: boolean;
   readonly status?: number;
   readonly etag?: () => string;
@@ -18,7 +20,7 @@ export interface FileServerOptions {
 
 /** Serves one file on this machine, with ranges, and can cut the line. */
 export async function serveFile(content: Buffer, options: FileServerOptions = {}): Promise<FileServer> {
-  const { cuts = [], ranges = true, status = 200, etag = () => '"one"' } = options;
+  const { cuts = [], stallAt, ranges = true, status = 200, etag = () => '"one"' } = options;
   const asked: string[] = [];
   const server = createServer((request, response) => {
     const range = request.headers.range;
@@ -44,7 +46,8 @@ export async function serveFile(content: Buffer, options: FileServerOptions = {}
     } else {
       response.writeHead(200, headers);
     }
-    if (cut === undefined) response.end(body);
+    if (stallAt !== undefined) response.write(body.subarray(0, stallAt));
+    else if (cut === undefined) response.end(body);
     else response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
@@ -52,6 +55,10 @@ export async function serveFile(content: Buffer, options: FileServerOptions = {}
   return {
     url: `http://127.0.0.1:${port}/libtorch.zip`,
     asked,
-    close: () => new Promise((done) => server.close(() => done())),
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done());
+        server.closeAllConnections();
+      }),
   };
 }
