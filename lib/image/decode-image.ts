@@ -49,8 +49,8 @@ export interface ImageLimits {
  * @throws {Sam3Error} `INVALID_ARGUMENT`, `IMAGE_INVALID` for no bytes, `IMAGE_TOO_LARGE` for raw pixels
  */
 export function takeImage(input: ImageInput, limits: ImageLimits): TakenImage {
-  if (typeof input === "string" || input instanceof URL) return { path: pathOf(input) };
-  if (input instanceof Uint8Array) {
+  if (typeof input === "string" || isUrl(input)) return { path: pathOf(input) };
+  if (isBytes(input)) {
     if (input.length === 0)
       throw new Sam3Error("IMAGE_INVALID", "The bytes given are empty, so they are not a picture.");
     return { bytes: Buffer.from(input) };
@@ -206,6 +206,23 @@ function pathOf(input: string | URL): string {
   }
 }
 
+// Not instanceof: pictures also come from other realms (test runners, vm contexts, Electron).
+function isBytes(input: unknown): input is Uint8Array {
+  return ArrayBuffer.isView(input) && tagOf(input) === "Uint8Array";
+}
+
+function isClampedBytes(input: unknown): input is Uint8ClampedArray {
+  return tagOf(input) === "Uint8ClampedArray";
+}
+
+function isUrl(input: unknown): input is URL {
+  return tagOf(input) === "URL" && typeof (input as URL).href === "string";
+}
+
+function tagOf(input: unknown): string {
+  return Object.prototype.toString.call(input).slice(8, -1);
+}
+
 /** A sharp instance of whichever copy of sharp. */
 function isSharp(input: unknown): input is Sharp {
   const shape = input as Partial<Record<keyof Sharp, unknown>> | null;
@@ -240,7 +257,7 @@ function checkRaw(input: unknown): RawImage {
   if (!Number.isInteger(channels) || (channels as number) < 1 || (channels as number) > 4) {
     throw new Sam3Error("INVALID_ARGUMENT", `A raw picture has 1 to 4 channels, not ${describe(channels)}.`);
   }
-  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
+  if (!isBytes(data) && !isClampedBytes(data)) {
     throw new Sam3Error(
       "INVALID_ARGUMENT",
       `A raw picture's data must be a Uint8Array (8 bits a channel), not ${describe(data)}. Scale other depths to 0–255 first.`,

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { runInNewContext } from "node:vm";
 import { crc32, deflateSync } from "node:zlib";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -102,6 +103,14 @@ describe("what is taken as a picture", () => {
     structuredClone(bytes, { transfer: [bytes.buffer] });
     expect(bytes.length).toBe(0);
     expect(Buffer.from((await decoding).data)).toEqual(rgb);
+  });
+
+  it("takes bytes and raw pixels of another realm", async () => {
+    const foreign = runInNewContext("(bytes) => Uint8Array.from(bytes)") as (bytes: Uint8Array) => Uint8Array;
+    const png = foreign(await source().png().toBuffer());
+    expect(png instanceof Uint8Array).toBe(false);
+    expect(Buffer.from((await load(png)).data)).toEqual(rgb);
+    expect(Buffer.from((await load({ data: foreign(rgb), width, height, channels: 3 })).data)).toEqual(rgb);
   });
 
   it("leaves a sharp instance usable", async () => {
