@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { PYTHON, prepareToTest } from "./lib/prepare.mjs";
+import { PYTHON, prepareToTest, REFERENCE } from "./lib/prepare.mjs";
 import { ROOT, run } from "./lib/steps.mjs";
 
 const NODE = process.execPath;
@@ -64,7 +64,7 @@ async function pytest(folders, log) {
   const report = join(ROOT, REPORTS, `${log}.xml`);
   await rm(report, { force: true });
   const args = ["-m", "pytest", "-q", `--junitxml=${report}`, ...folders];
-  const { code } = await run(PYTHON, args, { log, show: true, quiet: true });
+  const { code } = await run(PYTHON, args, { log, show: true, quiet: true, env: { PYTHONPATH: REFERENCE } });
   const xml = await readFile(report, "utf8");
   const number = (key) => Number(new RegExp(`<testsuite [^>]*\\b${key}="(\\d+)"`).exec(xml)?.[1] ?? 0);
   const skipped = number("skipped");

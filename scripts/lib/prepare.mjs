@@ -72,6 +72,9 @@ function addon(libtorch) {
 /** Path of the Python that the tests use. */
 export const PYTHON = join(ROOT, ".venv", process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
 
+/** Packages that only tests import, by PYTHONPATH. */
+export const REFERENCE = join(ROOT, ".venv", "reference");
+
 function pythonEnvironment() {
   const requirements = ["scripts/export/requirements.txt", "test/requirements.txt"];
   const alone = "test/requirements-no-deps.txt";
@@ -85,7 +88,10 @@ function pythonEnvironment() {
       // torch first and alone, in the spelling that lets pip take a CPU build where its index has one.
       await run(PYTHON, [...pip, "torch==2.13.0"], { log: "pip-torch" });
       await run(PYTHON, [...pip, ...requirements.flatMap((file) => ["-r", file])], { log: "pip" });
-      await run(PYTHON, [...pip, "--no-deps", "-r", alone], { log: "pip-no-deps" });
+      // In a folder of its own: beside a CPU build of torch it cannot be imported without help (test/export has it).
+      await run(PYTHON, [...pip, "--no-deps", "--target", REFERENCE, "--upgrade", "-r", alone], {
+        log: "pip-reference",
+      });
     },
   });
 }
