@@ -90,7 +90,8 @@ def dense_targets(masks, objects, pictures, grid):
     """What each place of each picture shows: coverage by kind on the 1x grid, and ground truth for the 4x map.
 
     masks float [N, S, S] coverage, objects [N, 7] (picture, colour, shape, box). Returns kinds [B, g*g, 14],
-    fine [B, 2, 4g, 4g] (any object, object edge), owner box [B, g*g, 4] and its weight [B, g*g].
+    fine [B, 2, 4g, 4g] (any object, object edge), owner [B, g*g] (index of the object that covers the place most),
+    its weight [B, g*g] (its coverage, 0 where small) and coverage per object [N, g*g].
     """
     size = masks.shape[-1]
     coarse = F.avg_pool2d(masks[:, None], size // grid)[:, 0].flatten(1)
@@ -104,10 +105,10 @@ def dense_targets(masks, objects, pictures, grid):
     edge_of = F.max_pool2d(middle[:, None], 3, 1, 1)[:, 0] - (-F.max_pool2d(-middle[:, None], 3, 1, 1))[:, 0]
     edge = torch.zeros(pictures, 4 * grid, 4 * grid).index_add_(0, row, edge_of).clamp(0, 1)
     best = torch.zeros(pictures, grid * grid)
-    owner = torch.zeros(pictures, grid * grid, 4)
+    owner = torch.zeros(pictures, grid * grid, dtype=torch.long)
     for n in range(len(row)):
         better = coarse[n] > best[row[n]]
-        owner[row[n], better] = objects[n, 3:7]
+        owner[row[n], better] = n
         best[row[n], better] = coarse[n, better]
     return kinds.clamp(0, 1), torch.stack([any_object, edge], 1), owner, best * (best > 0.25), coarse
 
@@ -116,3 +117,20 @@ def cover_loss(logits, target):
     """BCE on coverage with the rare covered places weighted up."""
     weight = 1 + 4 * target
     return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).mean()
+
+
+def name_loss(logits, objects, owner, weight):
+    """Cross-entropy of colour (8) and shape (6) at the places objects cover."""
+    at = weight.flatten() > 0
+    logits, weight, who = logits.flatten(0, 1)[at], weight.flatten()[at], owner.flatten()[at]
+    colour = F.cross_entropy(logits[:, :8], objects[who, 1].long(), reduction="none")
+    shape = F.cross_entropy(logits[:, 8:], objects[who, 2].long(), reduction="none")
+    return ((0.5 * colour + shape) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def local_masks(masks, objects, pictures, grid):
+    """Coverage by any object on the 8 x 8 cells of every place: [B, g*g, 64]."""
+    size = masks.shape[-1]
+    whole = torch.zeros(pictures, size, size).index_add_(0, objects[:, 0].long(), masks).clamp(0, 1)
+    n = size // grid
+    return whole.view(pictures, grid, n, grid, n).transpose(2, 3).reshape(pictures, grid * grid, n * n)

@@ -49,6 +49,15 @@ def mini_config(resolution=192):
     )
 
 
+@torch.no_grad()
+def look_near_the_box(embed):
+    """Start a relative-position MLP so that attention falls off outside the query's box, differently per head."""
+    embed.layer1.weight[:2] = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
+    embed.layer1.bias[:2] = 0
+    embed.layer2.weight *= 0.3
+    embed.layer2.weight[:, :2] = -torch.tensor([2.0, 5.0, 8.0, 12.0])[:, None]
+
+
 def build_model(resolution=192, seed=0):
     """A Sam3Model with our starting weights: queries on a grid, small heads."""
     torch.manual_seed(seed)
@@ -70,6 +79,8 @@ def build_model(resolution=192, seed=0):
     nn.init.normal_(decoder.presence_token.weight, std=0.2)
     decoder.box_head.layer3.weight.data.mul_(0.05)
     nn.init.zeros_(decoder.box_head.layer3.bias)
+    look_near_the_box(decoder.box_rpb_embed_x)
+    look_near_the_box(decoder.box_rpb_embed_y)
     step = (torch.arange(GRID_QUERIES) + 0.5) / GRID_QUERIES
     y, x = torch.meshgrid(step, step, indexing="ij")
     size = torch.full_like(x, 0.15)

@@ -103,10 +103,11 @@ class TrainingForward(nn.Module):
             x = x + mlp(layer.mlp, layer.layer_norm2(x))
         return x
 
-    def neck(self, tokens):
-        """ViT tokens to the three FPN maps the detector uses (4x, 2x, 1x)."""
+    def neck(self, tokens, coarse_only=False):
+        """ViT tokens to the three FPN maps the detector uses (4x, 2x, 1x), or only the last of them."""
         x = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
-        return [layer(x) for layer in self.model.vision_encoder.neck.fpn_layers[:3]]
+        layers = self.model.vision_encoder.neck.fpn_layers[:3]
+        return [None if coarse_only and i < 2 else layer(x) for i, layer in enumerate(layers)]
 
     # ------------------------------------------------------------ prompts
 
@@ -229,6 +230,9 @@ class Helpers(nn.Module):
         self.vit_norm = nn.LayerNorm(vit)
         self.fpn_norm = nn.LayerNorm(width)
         self.memory_norm = nn.LayerNorm(width)
+        self.vit_names = nn.Linear(vit, kinds)
+        self.fpn_names = nn.Linear(width, kinds)
+        self.vit_local = nn.Linear(vit, 64)
         for layer in (self.vit_kinds, self.fpn_kinds, self.prompt_cover):
             nn.init.normal_(layer.weight, std=0.05)
             nn.init.constant_(layer.bias, -math.log(19))

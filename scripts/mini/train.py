@@ -18,15 +18,16 @@ import torch
 import torch.nn.functional as F
 
 from batches import batch_stream
-from losses import box_iou_terms, box_losses, cover_loss, dense_targets, mask_losses, match, score_loss
+from losses import box_iou_terms, box_losses, cover_loss, dense_targets, local_masks, mask_losses, match, name_loss, score_loss
 from model import build_model, save_transformers
 from network import Helpers, TrainingForward, corners
 from tokenizer import special_ids
 
-PICTURES, PROMPTS, MASK_PAIRS, TEXT_LENGTH = 8, 4, 8, 16
+PICTURES, PROMPTS, MASK_PAIRS, TEXT_LENGTH = 8, 4, 6, 16
 WEIGHTS = {
     "score": 2.0, "presence": 1.5, "l1": 5.0, "giou": 2.0, "mask": 4.0, "dice": 4.0, "semantic": 1.0,
     "vit_kinds": 6.0, "fpn_kinds": 6.0, "fpn_box": 1.0, "fine": 1.5, "cover": 4.0,
+    "vit_names": 1.0, "fpn_names": 1.0, "vit_local": 2.0,
 }
 
 
@@ -85,26 +86,34 @@ class Step(torch.nn.Module):
         self.net = TrainingForward(model)
         self.helpers = Helpers()
 
-    def forward(self, data, progress, generator):
+    def forward(self, data, progress, generator, vision_only=False):
         net, helpers = self.net, self.helpers
         losses = {}
         pictures = len(data["pixels"])
         kinds, fine_target, owner, owner_weight, coarse_masks = dense_targets(data["masks"], data["objects"], pictures, net.grid)
         tokens = net.backbone(data["pixels"])
-        fine, middle, coarse = net.neck(tokens)
+        fine, middle, coarse = net.neck(tokens, coarse_only=vision_only)
         flat = coarse.flatten(2).transpose(1, 2)
 
-        losses["vit_kinds"] = cover_loss(helpers.vit_kinds(helpers.vit_norm(tokens)), kinds)
+        seen = helpers.vit_norm(tokens)
+        losses["vit_kinds"] = cover_loss(helpers.vit_kinds(seen), kinds)
+        losses["vit_names"] = name_loss(helpers.vit_names(seen), data["objects"], owner, owner_weight)
+        local = local_masks(data["masks"], data["objects"], pictures, net.grid)
+        losses["vit_local"] = cover_loss(helpers.vit_local(seen), local)
         normal = helpers.fpn_norm(flat)
         losses["fpn_kinds"] = cover_loss(helpers.fpn_kinds(normal), kinds)
-        losses["fine"] = cover_loss(helpers.fine(fine), fine_target)
+        losses["fpn_names"] = name_loss(helpers.fpn_names(normal), data["objects"], owner, owner_weight)
         at = (torch.arange(net.grid) + 0.5) / net.grid
         cy, cx = torch.meshgrid(at, at, indexing="ij")
         side = F.softplus(helpers.fpn_boxes(normal) - 2.0)
         centre = torch.stack([cx, cy], -1).view(1, -1, 2)
         guess = torch.cat([centre - side[..., :2], centre + side[..., 2:]], -1)
-        _, giou = box_iou_terms(guess, corners(owner))
-        losses["fpn_box"] = ((1 - giou) * owner_weight).sum() / owner_weight.sum().clamp(min=1)
+        if len(data["objects"]):
+            _, giou = box_iou_terms(guess, corners(data["objects"][:, 3:7])[owner])
+            losses["fpn_box"] = ((1 - giou) * owner_weight).sum() / owner_weight.sum().clamp(min=1)
+        if vision_only:
+            return losses
+        losses["fine"] = cover_loss(helpers.fine(fine), fine_target)
 
         cls_for_text = torch.rand((), generator=generator).item() < 0.5
         prompt, mask = prompt_features(net, data, coarse, cls_for_text)
@@ -225,6 +234,11 @@ def learning_rate(progress, steps, peak, low=0.01, warm=200):
     return peak * min(1.0, (steps + 1) / warm) * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
+def vision_only(done, options):
+    """Whether this step trains the picture side alone (several times cheaper, and shapes are what takes longest)."""
+    return done < options.vision_steps or done % options.joint_every != 0
+
+
 def main():
     """Run the training."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -237,6 +251,8 @@ def main():
     arguments.add_argument("--rate", type=float, default=1e-3)
     arguments.add_argument("--steps", type=int, default=10**9, help="stop after so many steps (for trying things)")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --init)")
+    arguments.add_argument("--vision-steps", type=int, default=2500, help="steps on the picture side alone at first")
+    arguments.add_argument("--joint-every", type=int, default=1, help="afterwards, every so many steps train everything")
     arguments.add_argument("--compile", action="store_true")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--validate-every", type=int, default=400)
@@ -250,12 +266,14 @@ def main():
     step.train()
     average = Average(model)
     optimizer = torch.optim.AdamW(parameter_groups(step, 0.02), lr=options.rate, betas=(0.9, 0.98), fused=True)
-    done, spent = 0, 0.0
+    done, spent, warm = 0, 0.0, 0
     path = options.out / "checkpoint.pt"
     if options.resume and path.exists():
         saved = torch.load(path, weights_only=True)
-        step.load_state_dict(saved["step"])
-        optimizer.load_state_dict(saved["optimizer"])
+        step.load_state_dict(saved["step"], strict=False)
+        if [len(g["params"]) for g in saved["optimizer"]["param_groups"]] == [len(g["params"]) for g in optimizer.param_groups]:
+            optimizer.load_state_dict(saved["optimizer"])
+            warm = 10**6
         average.state, average.steps = saved["average"], saved["average_steps"]
         done, spent = saved["done"], saved["spent"]
     elif options.init:
@@ -297,12 +315,13 @@ def main():
         progress = options.start_progress + (1 - options.start_progress) * (time.time() - began) / total
         if progress >= 1 or done >= options.steps:
             break
-        rate = learning_rate(progress, average.steps, options.rate)
+        rate = learning_rate(progress, warm, options.rate)
+        warm += 1
         for group in optimizer.param_groups:
             group["lr"] = rate
         generator = torch.Generator().manual_seed(options.seed * 1000003 + index)
         threads.before()
-        losses = step(tensors(batch, pad), progress, generator)
+        losses = step(tensors(batch, pad), progress, generator, vision_only=vision_only(done, options))
         loss = sum(WEIGHTS[k] * v for k, v in losses.items())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -316,10 +335,10 @@ def main():
         done += 1
         seen += 1
         for k, v in {**losses, "norm": norm, "total": loss}.items():
-            sums[k] = sums.get(k, 0.0) + float(v.detach())
+            sums.setdefault(k, []).append(float(v.detach()))
         if seen == 50:
             line = {"step": done, "minutes": round((time.time() - began) / 60, 2), "rate": round(rate, 6),
-                    "seconds": round((time.time() - mark) / seen, 3), "threads": threads.best, **{k: round(v / seen, 4) for k, v in sums.items()}}
+                    "seconds": round((time.time() - mark) / seen, 3), "threads": threads.best, **{k: round(sum(v) / len(v), 4) for k, v in sums.items()}}
             log.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
             sums, seen, mark = {}, 0, time.time()
