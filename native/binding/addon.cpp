@@ -25,11 +25,22 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
   return list;
 }
 
+// Two ways lead out of an environment, and on both the executors' threads must have ended before libtorch's static
+// objects are destroyed: an end by itself or of a worker runs cleanup hooks, process.exit() and an uncaught exception
+// on the main thread run none, but emit "exit".
+void shut_down_at_end(Napi::Env env, Environment* environment) {
+  // Registered after the environment's thread-safe function, so that it runs before that one is torn down.
+  env.AddCleanupHook([](Environment* data) { data->shut_down(); }, environment);
+  const auto process = env.Global().Get("process").As<Napi::Object>();
+  const auto on_exit = Napi::Function::New(
+      env, [environment](const Napi::CallbackInfo&) { environment->shut_down(); }, "closeSam3Replicas");
+  process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), on_exit});
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* environment = new Environment(env);
   env.SetInstanceData<Environment>(environment);
-  // Registered after the thread-safe function, so that it runs before that one is torn down.
-  env.AddCleanupHook([](Environment* data) { data->shut_down(); }, environment);
+  shut_down_at_end(env, environment);
   environment->features = Napi::Persistent(FeaturesHandle::define(env));
   environment->text_features = Napi::Persistent(TextFeaturesHandle::define(env));
   exports.Set("contract", Napi::Number::New(env, contract));
