@@ -46,7 +46,7 @@ const segment = `
   const sam = await Sam3.load({ model: ${JSON.stringify(MODEL)} });
   const result = await sam.image.segmentConcept(${JSON.stringify(SHAPES)}, { text: "red circle", threshold: 0.3 });
   await sam.close();
-  console.log(result.image.width, result.objects.length > 0, result.objects[0].mask.size.join("x"));
+  console.log(result.image.width, result.objects.length > 0, result.objects[0].mask.toRle().size.join("x"));
 `;
 const ESM = `import { Sam3 } from "sam3-node";\n${segment}`;
 const CJS = `const { Sam3 } = require("sam3-node");\n(async () => {${segment}})();`;
