@@ -8,10 +8,10 @@ export type {
   ConceptTimings,
   PromptReport,
 } from "./image/concept-result.js";
-export type { ImageInput, RawImage } from "./image/decode-image.js";
 export type { CallOptions, EncodedImage } from "./image/encoded-image.js";
 export type { ImagePredictor } from "./image/image-predictor.js";
 export type { OverlayOptions } from "./image/overlay.js";
+export type { ImageInput, RawImage } from "./image/take-image.js";
 export type { ModelFacts } from "./load-engine.js";
 export type { Logger } from "./logger.js";
 export { type Box, Mask } from "./masks/mask.js";

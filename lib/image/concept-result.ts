@@ -1,9 +1,9 @@
 import { INSPECT } from "../inspect.js";
 import { type Box, Mask } from "../masks/mask.js";
 import type { CocoRle } from "../masks/rle.js";
-import type { ImageInput } from "./decode-image.js";
 import type { SegmentedText } from "./image-engine.js";
 import { drawOverlay, type OverlayOptions } from "./overlay.js";
+import type { ImageInput } from "./take-image.js";
 
 /** One object that was found. */
 export class ConceptObject {

@@ -1,25 +1,9 @@
 import { readFile, stat } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import sharp, { type Sharp } from "sharp";
 import { throwIfAborted } from "../abort.js";
-import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
 import type { NativePixels } from "../native/addon.js";
-
-/** Uncompressed pixels, rows from top to bottom, channels interleaved, 8 bits each. */
-export interface RawImage {
-  readonly data: Uint8Array | Uint8ClampedArray;
-  readonly width: number;
-  readonly height: number;
-  /** 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. */
-  readonly channels: 1 | 2 | 3 | 4;
-}
-
-/**
- * Whatever is taken as a picture: the path of a file, a `file:` URL, the bytes of an encoded picture, raw pixels, or a
- * sharp instance.
- */
-export type ImageInput = string | URL | Uint8Array | RawImage | Sharp;
+import { checkPixelCount, type ImageLimits, type TakenImage } from "./take-image.js";
 
 /** Pixels ready for the model, with what it took to get them. */
 export interface DecodedImage extends NativePixels {
@@ -29,38 +13,6 @@ export interface DecodedImage extends NativePixels {
 
 /** A longer file is not read: no picture within the pixel limit needs as much. */
 const MAX_FILE_BYTES = 2 ** 30;
-
-/** A picture as it was when it was passed: what the caller may change afterwards is copied. */
-export type TakenImage =
-  | { readonly path: string }
-  | { readonly bytes: Buffer }
-  | { readonly raw: RawImage }
-  | { readonly pipeline: Sharp };
-
-/** Bounds of what is decoded. */
-export interface ImageLimits {
-  /** Width × height above this is refused, before anything is decoded where the header says so. */
-  readonly maxPixels: number;
-}
-
-/**
- * Checks what was passed as a picture and copies it where the caller could change it; reads and decodes nothing.
- *
- * @throws {Sam3Error} `INVALID_ARGUMENT`, `IMAGE_INVALID` for no bytes, `IMAGE_TOO_LARGE` for raw pixels
- */
-export function takeImage(input: ImageInput, limits: ImageLimits): TakenImage {
-  if (typeof input === "string" || isUrl(input)) return { path: pathOf(input) };
-  if (isBytes(input)) {
-    if (input.length === 0)
-      throw new Sam3Error("IMAGE_INVALID", "The bytes given are empty, so they are not a picture.");
-    return { bytes: Buffer.from(input) };
-  }
-  if (isSharp(input)) return { pipeline: input.clone() };
-  const raw = checkRaw(input);
-  checkCount(raw.width, raw.height, "the raw picture", limits);
-  return { raw: { ...raw, data: new Uint8Array(raw.data) } };
-}
-
 /**
  * Decodes a picture to 8-bit RGB as a viewer shows it: first frame of an animation, turned as its EXIF says, grey, CMYK
  * and 16-bit converted to sRGB, transparency over white. (The official processor drops alpha and so shows the model what
@@ -140,19 +92,8 @@ async function checkPixels(pipeline: Sharp, name: string, limits: ImageLimits): 
   const { width, height } = await pipeline.metadata().catch((cause: unknown) => {
     throw decodeError(cause, name);
   });
-  checkCount(width, height, name, limits);
+  checkPixelCount(width, height, name, limits);
 }
-
-function checkCount(width: number, height: number, name: string, { maxPixels }: ImageLimits): void {
-  if (width * height > maxPixels) {
-    throw new Sam3Error(
-      "IMAGE_TOO_LARGE",
-      `${name} has ${width}×${height} = ${Math.ceil((width * height) / 1e6)} million pixels, the limit is ${Math.floor(maxPixels / 1e6)} million. Make it smaller, or raise maxPixels (SAM3_MAX_PIXELS).`,
-      { details: { width, height, maxPixels } },
-    );
-  }
-}
-
 async function readPicture(path: string, signal: AbortSignal | undefined): Promise<Buffer> {
   try {
     const info = await stat(path);
@@ -181,98 +122,6 @@ async function readPicture(path: string, signal: AbortSignal | undefined): Promi
     );
   }
 }
-
-function pathOf(input: string | URL): string {
-  if (typeof input === "string" && !input.startsWith("file:")) {
-    if (input === "") throw new Sam3Error("INVALID_ARGUMENT", "The path of the picture is empty.");
-    if (/^(https?|data|blob):/i.test(input)) {
-      throw new Sam3Error(
-        "INVALID_ARGUMENT",
-        `${describe(input)} is no file. Fetch it yourself and pass its bytes.`,
-      );
-    }
-    if (input.includes("\0"))
-      throw new Sam3Error("INVALID_ARGUMENT", "The path of the picture has a zero byte in it.");
-    return input;
-  }
-  try {
-    return fileURLToPath(input);
-  } catch (cause) {
-    throw new Sam3Error(
-      "INVALID_ARGUMENT",
-      `${describe(String(input))} is not the URL of a file on this machine. Fetch it yourself and pass its bytes.`,
-      { cause },
-    );
-  }
-}
-
-// Not instanceof: pictures also come from other realms (test runners, vm contexts, Electron).
-function isBytes(input: unknown): input is Uint8Array {
-  return ArrayBuffer.isView(input) && tagOf(input) === "Uint8Array";
-}
-
-function isClampedBytes(input: unknown): input is Uint8ClampedArray {
-  return tagOf(input) === "Uint8ClampedArray";
-}
-
-function isUrl(input: unknown): input is URL {
-  return tagOf(input) === "URL" && typeof (input as URL).href === "string";
-}
-
-function tagOf(input: unknown): string {
-  return Object.prototype.toString.call(input).slice(8, -1);
-}
-
-/** A sharp instance of whichever copy of sharp. */
-function isSharp(input: unknown): input is Sharp {
-  const shape = input as Partial<Record<keyof Sharp, unknown>> | null;
-  return (
-    typeof shape === "object" &&
-    shape !== null &&
-    ["clone", "toBuffer", "metadata", "flatten"].every(
-      (name) => typeof shape[name as keyof Sharp] === "function",
-    )
-  );
-}
-
-function checkRaw(input: unknown): RawImage {
-  if (typeof input !== "object" || input === null || !("data" in input) || !("width" in input)) {
-    throw new Sam3Error(
-      "INVALID_ARGUMENT",
-      `A picture is a path, a file URL, the bytes of a file (Buffer or Uint8Array), { data, width, height, channels } or a sharp instance, not ${describe(input)}.`,
-    );
-  }
-  const { data, width, height, channels } = input as Record<keyof RawImage, unknown>;
-  if (
-    !Number.isInteger(width) ||
-    !Number.isInteger(height) ||
-    (width as number) < 1 ||
-    (height as number) < 1
-  ) {
-    throw new Sam3Error(
-      "INVALID_ARGUMENT",
-      `A raw picture's width and height must be whole and at least 1, not ${describe(width)} and ${describe(height)}.`,
-    );
-  }
-  if (!Number.isInteger(channels) || (channels as number) < 1 || (channels as number) > 4) {
-    throw new Sam3Error("INVALID_ARGUMENT", `A raw picture has 1 to 4 channels, not ${describe(channels)}.`);
-  }
-  if (!isBytes(data) && !isClampedBytes(data)) {
-    throw new Sam3Error(
-      "INVALID_ARGUMENT",
-      `A raw picture's data must be a Uint8Array (8 bits a channel), not ${describe(data)}. Scale other depths to 0–255 first.`,
-    );
-  }
-  const expected = (width as number) * (height as number) * (channels as number);
-  if (data.length !== expected) {
-    throw new Sam3Error(
-      "INVALID_ARGUMENT",
-      `A raw picture of ${width}×${height} with ${channels} channels has ${expected} bytes, this one has ${data.length}.`,
-    );
-  }
-  return input as RawImage;
-}
-
 function decodeError(cause: unknown, name: string): Sam3Error {
   if (Sam3Error.is(cause)) return cause;
   const message = cause instanceof Error ? cause.message.replace(/\s+/g, " ").trim() : String(cause);

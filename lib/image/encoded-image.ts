@@ -5,8 +5,8 @@ import { INSPECT } from "../inspect.js";
 import type { NativeEncoding, NativeFeatures } from "../native/addon.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import { ConceptResult } from "./concept-result.js";
-import type { ImageInput } from "./decode-image.js";
 import type { ImageEngine, PreparedPrompt } from "./image-engine.js";
+import type { ImageInput } from "./take-image.js";
 
 /** What every call that takes time accepts. */
 export interface CallOptions {

@@ -4,9 +4,10 @@ import { Gate } from "../gate.js";
 import { INSPECT } from "../inspect.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import type { ConceptResult } from "./concept-result.js";
-import { decodeImage, type ImageInput, takeImage } from "./decode-image.js";
+import { decodeImage } from "./decode-image.js";
 import { type CallOptions, EncodedImage } from "./encoded-image.js";
 import type { ImageEngine } from "./image-engine.js";
+import { type ImageInput, takeImage } from "./take-image.js";
 
 /** Enough to keep the encoder busy while the next pictures are decoded. */
 const DECODED_AT_ONCE = 4;

@@ -4,7 +4,8 @@ import { type Caller, captureCaller, forCaller } from "../caller.js";
 import { describe, hintFor } from "../describe.js";
 import { Sam3Error } from "../errors.js";
 import { type DrawnObject, overlaySvg } from "../masks/overlay-svg.js";
-import { decodeImage, type ImageInput, type ImageLimits, takeImage } from "./decode-image.js";
+import { decodeImage } from "./decode-image.js";
+import { type ImageInput, type ImageLimits, takeImage } from "./take-image.js";
 
 /** How the overlay looks; everything is optional. */
 export interface OverlayOptions {

@@ -6,7 +6,8 @@ import { runInNewContext } from "node:vm";
 import { crc32, deflateSync } from "node:zlib";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
-import { decodeImage, type ImageInput, takeImage } from "../../lib/image/decode-image.js";
+import { decodeImage } from "../../lib/image/decode-image.js";
+import { type ImageInput, takeImage } from "../../lib/image/take-image.js";
 
 const limits = { maxPixels: 128_000_000 };
 const load = async (input: unknown, maxPixels = limits.maxPixels, signal?: AbortSignal) =>
