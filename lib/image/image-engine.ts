@@ -41,8 +41,8 @@ export interface SegmentedText {
   readonly found: NativeConceptObjects;
 }
 
-/** Prompts decoded in one native call: bounds the memory of their mask logits. */
-const PROMPTS_PER_CALL = 8;
+/** Prompts in one native call. The addon bounds their memory itself; between calls other callers get their turn. */
+const PROMPTS_PER_CALL = 16;
 
 // The safety net for a model that was never closed.
 const abandoned = new FinalizationRegistry<Pick<ImageEngineParts, "replica" | "logger" | "manifest">>(
