@@ -7,9 +7,10 @@ export class ProgressBar {
   #last = 0;
   #shown = false;
 
-  constructor(write: ((text: string) => void) | undefined, columns = 80) {
+  constructor(write: ((text: string) => void) | undefined, columns: number | undefined) {
     this.#write = write;
-    this.#columns = columns;
+    // Some terminals say 0.
+    this.#columns = columns || 80;
   }
 
   /** Shows `label` with `done` of `total`; without a total only what is done. At most ten times a second. */

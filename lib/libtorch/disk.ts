@@ -31,7 +31,7 @@ function diskFull(folder: string, needed?: number, available?: number, cause?: u
   const has = available === undefined ? "" : `, ${formatBytes(available)} are free`;
   return new Sam3Error(
     "DISK_FULL",
-    `the disk that holds ${folder} is full: ${needs}${has}; free some space or choose another folder with --to or SAM3_HOME`,
+    `the disk that holds ${folder} is full: ${needs}${has}; free some space or choose another folder`,
     {
       cause,
       details: { folder, neededBytes: needed ?? null, freeBytes: available ?? null },
