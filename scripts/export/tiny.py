@@ -1,6 +1,6 @@
 """Make tiny random models: bundles, and fixtures with what transformers answers for them.
 
-    python scripts/export/tiny.py --out <folder> [--seeds 3]
+python scripts/export/tiny.py --out <folder> [--seeds 3]
 """
 
 import argparse
@@ -24,7 +24,8 @@ A case holds one picture and N prompts:
   picture      [H,W,3] uint8
   pixels       [1,3,R,R] expected preprocessed picture
   ids, mask    [N,L] int64 (0 where mask is false), bool
-  boxes        [N,K,4] fp32 centre x, centre y, width, height in 0-1; box_labels [N,K] int64; box_mask [N,K] bool; K may be 0
+  boxes        [N,K,4] fp32 centre x, centre y, width, height in 0-1; K may be 0
+  box_labels   [N,K] int64 (1 positive, 0 negative); box_mask [N,K] bool
   logits [N,Q], pred_boxes [N,Q,4], presence [N,1], masks [N,Q,4g,4g], semantic [N,1,4g,4g]: raw outputs
   final_*      objects with sigmoid(logit) * sigmoid(presence) > 0.5, ordered by prompt, then query:
   final_prompt [n], final_query [n] int64, final_scores [n], final_boxes [n,4] in pixels (not clipped),

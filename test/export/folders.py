@@ -26,7 +26,13 @@ def save_folder(model: Sam3, folder: Path, *, with_tracker: bool, tokenizer: boo
     save_file(state, folder / "model.safetensors")
     if tokenizer:
         write_bpe_tokenizer([], folder / "tokenizer.json")
-        special = {"bos_token": START, "eos_token": END, "pad_token": END, "context_length": 24, "box_only_text": "thing"}
+        special = {
+            "bos_token": START,
+            "eos_token": END,
+            "pad_token": END,
+            "context_length": 24,
+            "box_only_text": "thing",
+        }
         (folder / "tokenizer_config.json").write_text(json.dumps(special))
     return folder
 

@@ -63,8 +63,18 @@ def test_manifest_describes_the_files(bundle, checkpoint):
     source = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
     assert manifest["source"] == {"layout": "transformers", "sha256": source}
     assert (manifest["name"], manifest["dtype"], manifest["torch"]) == ("tiny", "fp32", "2.13.0")
-    assert [manifest[k] for k in ("resolution", "patchSize", "featureSize", "maskSize", "width", "queries")] == [64, 8, 8, 32, 32, 10]
-    facts = {name: manifest["tokenizer"][name] for name in ("contextLength", "startToken", "endToken", "padToken", "fallbackText")}
+    assert [manifest[k] for k in ("resolution", "patchSize", "featureSize", "maskSize", "width", "queries")] == [
+        64,
+        8,
+        8,
+        32,
+        32,
+        10,
+    ]
+    facts = {
+        name: manifest["tokenizer"][name]
+        for name in ("contextLength", "startToken", "endToken", "padToken", "fallbackText")
+    }
     assert facts == {"contextLength": 24, "startToken": 512, "endToken": 513, "padToken": 513, "fallbackText": "thing"}
     assert manifest["tracker"] == {
         "trained": True,
@@ -106,7 +116,9 @@ def test_the_same_bytes_again_and_an_old_bundle_is_replaced(bundle, checkpoint):
 
 def test_no_traces_of_this_machine(bundle):
     folder, _ = bundle
-    places = [str(place).encode() for place in (Path.home(), sys.prefix, PROGRAM.parents[1], Path(torch.__file__).parent)]
+    places = [
+        str(place).encode() for place in (Path.home(), sys.prefix, PROGRAM.parents[1], Path(torch.__file__).parent)
+    ]
     for path in folder.glob("*.pt"):
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
@@ -166,7 +178,9 @@ def test_another_resolution(checkpoint, tmp_path):
         assert (outputs[name] - expected[name]).abs().max() <= 1e-5 * max(1.0, float(expected[name].abs().max())), name
 
 
-@pytest.mark.parametrize(("dtype", "torch_dtype", "step"), [("bf16", torch.bfloat16, 2**-8), ("fp16", torch.float16, 2**-11)])
+@pytest.mark.parametrize(
+    ("dtype", "torch_dtype", "step"), [("bf16", torch.bfloat16, 2**-8), ("fp16", torch.float16, 2**-11)]
+)
 def test_half_precision(checkpoint, bundle, tmp_path, dtype, torch_dtype, step):
     """Every product rounds its inputs by up to `step`; dozens follow each other, and the tiny model's score head is six
     times as steep as usual. The mean error stays within sixteen steps of an output's size."""
@@ -193,7 +207,9 @@ def test_what_stays_in_fp32(checkpoint, tmp_path):
     lowered = ["attention", "attn", "conv_layers", "neck"]
     for part in PARTS:
         for name, value in torch.jit.load(out / f"{part}.pt").named_parameters():
-            if any(word in name for word in kept) or (part == "concept_decoder" and "decoder.layers" in name and "mlp" in name):
+            if any(word in name for word in kept) or (
+                part == "concept_decoder" and "decoder.layers" in name and "mlp" in name
+            ):
                 assert value.dtype == torch.float32, name
             elif any(word in name for word in lowered):
                 assert value.dtype == torch.bfloat16, name

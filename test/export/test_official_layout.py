@@ -13,6 +13,7 @@ from sam3_export.model import Sam3, build_on_meta
 from sam3_export.official import NOT_NEEDED, OLD_PREFIXES, not_needed, source_of, take
 from sam3_export.parts import PARTS
 from tiny_models.model import TRACKER_WIDTH, randomise, tiny_config
+from tiny_models.official_layout import as_official
 
 
 @pytest.fixture(scope="module")
@@ -34,29 +35,6 @@ def test_every_official_key_is_used_or_listed(official_shapes):
     assert not used & listed
     assert len(listed) == 32 + 6
     assert all(reason for reason in NOT_NEEDED.values())
-
-
-def as_official(model: Sam3) -> dict[str, torch.Tensor]:
-    """The inverse of the mapping, on the model's own tensors; the keys not needed are added as they would be there."""
-    thirds: dict[str, list] = {}
-    state = {}
-    for name, value in model.state_dict().items():
-        source = source_of(name)
-        key = source.keys[0]
-        if source.take == "third":
-            thirds.setdefault(key, [None] * 3)[source.third] = value
-        elif source.take == "without first row":
-            state[key] = torch.cat((torch.randn_like(value[:, :1]), value), 1)
-        elif source.take == "transposed":
-            state[key] = value.T.contiguous()
-        elif source.take == "rows":
-            state |= {part: value[row : row + 1] for row, part in enumerate(source.keys)}
-        else:
-            state[key] = value
-    state |= {key: torch.cat(values) for key, values in thirds.items()}
-    state["detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis"] = torch.zeros(4, 4, dtype=torch.complex64)
-    state["detector.geometry_encoder.points_pool_project.weight"] = torch.zeros(2, 2)
-    return {key: value.clone() for key, value in state.items()}
 
 
 @pytest.fixture
@@ -96,7 +74,9 @@ def test_both_layouts_give_the_same_answers(tiny_official, tmp_path):
     for name, part in PARTS.items():
         inputs = example_inputs(tiny_official, name, torch.float32, Sizes(), seed=1)
         answers = [part(model)(*inputs) for model in (tiny_official, loaded)]
-        for ours, theirs in zip(*(answer if isinstance(answer, tuple) else (answer,) for answer in answers), strict=True):
+        for ours, theirs in zip(
+            *(answer if isinstance(answer, tuple) else (answer,) for answer in answers), strict=True
+        ):
             assert torch.equal(ours, theirs), name
 
 

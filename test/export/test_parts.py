@@ -99,6 +99,8 @@ def test_text_only_carries_the_cls_token(model, parts):
     none = (torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.bool))
     expected = run_detector(model.detector_model, pixels, Prompts(ids, mask, *none))
     bare = model.detector_model(pixel_values=pixels, input_ids=ids, attention_mask=mask.long())
-    outputs = parts["concept_decoder"](*parts["image_encoder"](pixels)[:3], parts["text_encoder"](ids, mask), mask, *none)
+    outputs = parts["concept_decoder"](
+        *parts["image_encoder"](pixels)[:3], parts["text_encoder"](ids, mask), mask, *none
+    )
     torch.testing.assert_close(outputs[0], expected["logits"], **CLOSE)
     assert (outputs[0] - bare.pred_logits).abs().max() > 1e-3

@@ -87,13 +87,16 @@ def test_equals_torchvision(torchvision):
     torch.testing.assert_close(roi_align(features, rois, 1.0, 7, 7, -1, False), reference, **CLOSE)
 
 
-def test_resize_equals_torchvision(torchvision):
+@pytest.mark.usefixtures("torchvision")
+def test_resize_equals_torchvision():
     from torchvision.transforms import v2
 
     from tiny_models.reference import preprocess
 
     for height, width, seed in [(48, 80, 0), (5, 7, 1), (300, 200, 2), (64, 64, 3)]:
-        picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+        picture = torch.randint(
+            0, 256, (height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+        )
         steps = [v2.Resize((64, 64)), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
         reference = v2.Compose(steps)(picture.permute(2, 0, 1))[None]
         # The same fixed-point resize; /255 and the normalisation in another order round differently in the last bit.

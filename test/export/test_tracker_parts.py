@@ -87,7 +87,9 @@ def test_points_with_a_box(model, parts):
     )
     for order in ((points, corners), (corners, points)):
         all_labels = torch.tensor([[1, 0, 2, 3]] if order[0] is points else [[2, 3, 1, 0]])
-        ours = parts["object_decoder"](fine, middle, coarse, torch.cat(order, 1), all_labels, mask, torch.tensor([False]))
+        ours = parts["object_decoder"](
+            fine, middle, coarse, torch.cat(order, 1), all_labels, mask, torch.tensor([False])
+        )
         torch.testing.assert_close(ours[0][:, 1:], masks[:, 0], **CLOSE)
         torch.testing.assert_close(ours[2], object_score[:, 0], **CLOSE)
 
@@ -132,7 +134,9 @@ def test_memory_as_the_tracking_loop_makes_it(model, parts):
     features, logits = inputs(model, "memory_encoder", prompts=2)
     score = torch.tensor([[3.0], [-3.0]])
     for from_points in (True, False):
-        theirs, _ = tracker._encode_new_memory(features.flatten(2).permute(2, 0, 1), logits, score[:, None], from_points)
+        theirs, _ = tracker._encode_new_memory(
+            features.flatten(2).permute(2, 0, 1), logits, score[:, None], from_points
+        )
         scaled = (logits > 0).float() if from_points else logits.sigmoid()
         config = tracker.config
         scaled = scaled * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
@@ -173,3 +177,30 @@ def test_constants(model, parts):
     time = torch.randn(5, tracker.hidden_dim)
     ours = F.linear(time, constants.pointer_temporal_weight, constants.pointer_temporal_bias)
     assert torch.equal(ours, tracker.temporal_positional_encoding_projection_layer(time))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("empty", [False, True])
+def test_mask_as_answer(model, parts, empty):
+    """A given mask is taken as it is; only its pointer is computed."""
+    tracker, constants = model.tracker_model, parts["tracker_constants"]
+    fine, middle, coarse, *_ = inputs(model, "object_decoder", prompts=1)
+    side = tracker.image_size
+    mask = torch.zeros(1, 1, side, side)
+    if not empty:
+        mask[:, :, 10:40, 20:50] = 1
+    theirs = tracker._use_mask_as_output(coarse, [fine, middle], mask)
+
+    small = (4 * coarse.shape[-1],) * 2
+    resize = {"size": small, "mode": "bilinear", "align_corners": False, "antialias": True}
+    torch.testing.assert_close(F.interpolate(20 * mask - 10, **resize), theirs.pred_masks, **CLOSE)
+    prompt = F.conv2d(mask, constants.mask_downsample_weight, constants.mask_downsample_bias, stride=4)
+    nothing = (torch.zeros(1, 1, 2), torch.tensor([[-1]]))
+    outputs = parts["object_decoder"](
+        fine, middle, coarse, *nothing, F.interpolate(prompt, **resize), torch.tensor([True])
+    )
+    _, _, pointer = choose(outputs, constants, multimask=True)
+    if empty:
+        pointer = constants.no_object_pointer
+    torch.testing.assert_close(pointer, theirs.object_pointer[:, 0], **CLOSE)
+    assert float(theirs.object_score_logits) == (-10 if empty else 10)

@@ -39,7 +39,9 @@ class Loop:
 
     def recall(self, frame, coarse):
         """Frame 0 is the conditioning frame: its time index is the last row of the table."""
-        chosen = [(0, MEMORIES - 1)] + [(frame - back, back - 1) for back in range(MEMORIES - 1, 0, -1) if frame - back > 0]
+        chosen = [(0, MEMORIES - 1)] + [
+            (frame - back, back - 1) for back in range(MEMORIES - 1, 0, -1) if frame - back > 0
+        ]
         memory = torch.cat([self.memories[at][0] for at, _ in chosen], 1)
         position = torch.cat([self.memories[at][1] + self.constants.memory_temporal[row] for at, row in chosen], 1)
         times = [0] + [frame - back for back in range(1, self.pointers) if frame - back > 0]
@@ -79,12 +81,17 @@ def test_loop_equals_transformers(model, parts, frames):
     side = tracker.backbone_feature_sizes[-1][0]
     width = tracker.hidden_dim
     random = torch.Generator().manual_seed(frames)
-    base = [torch.randn(1, c, s * side, s * side, generator=random) for c, s in ((width // 8, 4), (width // 4, 2), (width, 1))]
+    base = [
+        torch.randn(1, c, s * side, s * side, generator=random)
+        for c, s in ((width // 8, 4), (width // 4, 2), (width, 1))
+    ]
     video = [[b + 0.3 * torch.randn(b.shape, generator=random) for b in base] for _ in range(frames)]
     position = model.tracker_neck.position_encoding((1, width, side, side), torch.device("cpu"), torch.float32)
 
     pixels = torch.zeros(frames, 3, tracker.image_size, tracker.image_size)
-    session = Sam3TrackerVideoInferenceSession(pixels, 64, 64, dtype=torch.float32, max_vision_features_cache_size=frames)
+    session = Sam3TrackerVideoInferenceSession(
+        pixels, 64, 64, dtype=torch.float32, max_vision_features_cache_size=frames
+    )
     for frame, features in enumerate(video):
         flat = [feature.flatten(2).permute(2, 0, 1) for feature in features]
         embeds = [position.flatten(2).permute(2, 0, 1)] * 3

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(error.code, error.message)
     except MemoryError:
         return fail("EXPORT_FAILED", "out of memory while exporting")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets one JSON line
+    except Exception as error:  # whatever it is, the caller gets one JSON line
         return fail("EXPORT_FAILED", f"{type(error).__name__}: {error}".split("\n")[0])
     return 0
 
@@ -77,5 +77,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def fail(code: str, message: str) -> int:
     print(json.dumps({"error": {"code": code, "message": message}}), flush=True)
     return 1
-
-

@@ -150,7 +150,9 @@ SECTIONS: list[tuple[str, str, dict[str, str]]] = [
         {
             # Convolution, norm and activation of four stages lie in one list: 0 1 2, 3 4 5, 6 7 8, 9 10 11.
             **{rf"mask_downsampler\.layers\.{i}\.conv": f"mask_downsampler.encoder.{3 * i}" for i in range(4)},
-            **{rf"mask_downsampler\.layers\.{i}\.layer_norm": f"mask_downsampler.encoder.{3 * i + 1}" for i in range(4)},
+            **{
+                rf"mask_downsampler\.layers\.{i}\.layer_norm": f"mask_downsampler.encoder.{3 * i + 1}" for i in range(4)
+            },
             r"mask_downsampler\.final_conv": "mask_downsampler.encoder.12",
             r"feature_projection": "pix_feat_proj",
             r"memory_fuser": "fuser",
@@ -200,7 +202,11 @@ SECTIONS: list[tuple[str, str, dict[str, str]]] = [
             **_FEED_FORWARD,
         },
     ),
-    ("tracker_model.object_pointer_proj.", "tracker.obj_ptr_proj.", {f"^{k[2:]}": v[1:] for k, v in _FEED_FORWARD.items()}),
+    (
+        "tracker_model.object_pointer_proj.",
+        "tracker.obj_ptr_proj.",
+        {f"^{k[2:]}": v[1:] for k, v in _FEED_FORWARD.items()},
+    ),
     (
         "tracker_model.",
         "tracker.",

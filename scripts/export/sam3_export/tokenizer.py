@@ -71,6 +71,8 @@ def copy_folder_tokenizer(folder: Path, path: Path) -> TokenizerFacts:
         start, end = (added[config.get(name, word)] for name, word in (("bos_token", START), ("eos_token", END)))
         pad = added[config["pad_token"]] if config.get("pad_token") in added else OFFICIAL_PAD
     except (KeyError, TypeError) as error:
-        raise ExportError("CHECKPOINT_INVALID", f"tokenizer.json in {folder} lacks the special token {error}") from error
+        raise ExportError(
+            "CHECKPOINT_INVALID", f"tokenizer.json in {folder} lacks the special token {error}"
+        ) from error
     length = config.get("context_length", CONTEXT_LENGTH)
     return TokenizerFacts(length, start, end, pad, config.get("box_only_text", FALLBACK_TEXT))

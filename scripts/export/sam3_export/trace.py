@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 
-
 def trace(module: nn.Module, examples: Sequence[Tensor]) -> torch.jit.ScriptModule:
     """Trace `module` with `examples`; without any, script it.
 

@@ -37,7 +37,7 @@ class ConceptDecoder(nn.Module):
         self.register_buffer("steps", torch.arange(self.side, dtype=torch.float32) / self.side)
         self.register_buffer("divisors", sine_divisors(channels // 2))
         lower(self, ["encoder_layers.*.self_attn", "encoder_layers.*.cross_attn", "encoder_layers.*.mlp"], dtype)
-        lower(self.decoder, [f"layers.*.{name}" for name in ("self_attn", "text_cross_attn", "vision_cross_attn")], dtype)
+        lower(self.decoder, ["layers.*.self_attn", "layers.*.text_cross_attn", "layers.*.vision_cross_attn"], dtype)
 
     def _relative_positions(self, boxes: Tensor) -> Tensor:
         """boxes [N,Q,4] -> attention bias [N,heads,Q+1,g*g]; row 0, the presence token's, is zero.

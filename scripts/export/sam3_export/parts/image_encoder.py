@@ -36,14 +36,15 @@ class ImageEncoder(nn.Module):
         theta = config.rope_parameters["rope_theta"]
         window_tables = rotary_tables(self.window, head_channels, theta, 1.0)
         global_tables = rotary_tables(self.side, head_channels, theta, self.window / self.side)
-        for name, table in zip(("window_cos", "window_sin", "global_cos", "global_sin"), window_tables + global_tables):
-            self.register_buffer(name, table)
+        for kind, (cos, sin) in (("window", window_tables), ("global", global_tables)):
+            self.register_buffer(f"{kind}_cos", cos)
+            self.register_buffer(f"{kind}_sin", sin)
 
         lower(self, ["layers.*.attention", "layers.*.mlp", "patches"], dtype)
         lower(self, ["detector_neck.*", "tracker_neck.*", "fine_projection", "middle_projection"], dtype)
 
     def _tile(self, embeddings: Tensor) -> Tensor:
-        """Repeat the pretraining grid over the picture: [1, s*s, D] -> [1, g, g, D]; SAM 3 tiles, never interpolates."""
+        """Repeat the pretraining grid over the picture, as SAM 3 does: [1, s*s, D] -> [1, g, g, D]."""
         pretrained = int(embeddings.shape[1] ** 0.5)
         grid = embeddings.detach().reshape(1, pretrained, pretrained, -1)
         repeats = -(-self.side // pretrained)

@@ -52,10 +52,13 @@ class MemoryAttention(nn.Module):
         return attended.transpose(1, 2).flatten(2).float()
 
     def _self_attention(self, attention: nn.Module, tokens: Tensor) -> Tensor:
-        query, key = self._rotate(self._split(attention.q_proj(tokens))), self._rotate(self._split(attention.k_proj(tokens)))
+        query = self._rotate(self._split(attention.q_proj(tokens)))
+        key = self._rotate(self._split(attention.k_proj(tokens)))
         return attention.o_proj(self._attend(query, key, self._split(attention.v_proj(tokens))))
 
-    def _cross_attention(self, attention: nn.Module, tokens: Tensor, keys: tuple[Tensor, Tensor], values: Tensor) -> Tensor:
+    def _cross_attention(
+        self, attention: nn.Module, tokens: Tensor, keys: tuple[Tensor, Tensor], values: Tensor
+    ) -> Tensor:
         """keys: memory with its positions, pointers with theirs; values: both without, in the same order."""
         memory, pointers = (self._split(attention.k_proj(part)) for part in keys)
         key = torch.cat((self._rotate(memory), pointers), dim=2)

@@ -9,7 +9,7 @@ from ..model import Sam3
 class TrackerConstants(nn.Module):
     """Buffers to be read by name, fp32 whatever the bundle's dtype: they are a few thousand numbers."""
 
-    def __init__(self, model: Sam3, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Sam3, _dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         tracker = model.tracker_model
         pointer_time = tracker.temporal_positional_encoding_projection_layer
