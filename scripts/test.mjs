@@ -48,9 +48,9 @@ async function vitest() {
   });
   const result = JSON.parse(await readFile(report, "utf8"));
   const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = result;
-  // A file that cannot even be loaded has no failed test in it.
+  // A file that cannot be loaded, or whose preparation failed, has no failed test in it.
   const broken = result.testResults.filter(
-    (it) => it.status === "failed" && it.assertionResults.length === 0,
+    (it) => it.status === "failed" && !it.assertionResults.some(({ status }) => status === "failed"),
   ).length;
   const failed = numFailedTests + broken;
   return {
