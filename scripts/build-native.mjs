@@ -5,7 +5,7 @@
 //   node scripts/build-native.mjs --run-tests <folder>  then run the native tests on the fixtures of that folder
 //
 // SAM3_LIBTORCH names the libtorch to build against; SAM3_BUILD_JOBS the compilers at a time;
-// SAM3_SANITIZE (for example address,undefined) builds into build-sanitize/ instead, for the native tests.
+// SAM3_SANITIZE (for example address,undefined) builds into build/sanitize/ instead, for the native tests.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
@@ -46,7 +46,7 @@ const cmakeJs = join(
   "bin",
   "cmake-js",
 );
-const out = sanitize ? "build-sanitize" : "build";
+const out = sanitize ? join("build", "sanitize") : "build";
 
 // A cache of another checkout or another libtorch is configured anew.
 function cached(name) {

@@ -15,6 +15,11 @@ export interface AddonFiles {
   readonly contract: number;
 }
 
+export interface LoadAddonOptions extends LibtorchOptions {
+  /** Where to look for the compiled files instead of this package's folder. */
+  readonly root?: string | undefined;
+}
+
 interface Loader {
   /** Opens shared libraries by absolute path. Throws what the system says, or that other ones are open already. */
   open(paths: readonly string[]): void;
@@ -28,8 +33,8 @@ interface Loader {
  *
  * @throws {Sam3Error} `ADDON_NOT_FOUND`, `LIBTORCH_NOT_FOUND`, `LIBTORCH_VERSION`, `ADDON_LOAD_FAILED`
  */
-export function loadAddon(options: LibtorchOptions = {}): NativeAddon {
-  const files = findAddon();
+export function loadAddon(options: LoadAddonOptions = {}): NativeAddon {
+  const files = findAddon(options.root);
   checkContract(files.contract, files.addon);
   const libtorch = resolveLibtorch({ ...options, minor: minorOf(files.torch) });
   checkLibtorch(libtorch, files);
@@ -73,7 +78,10 @@ export function findAddon(root: string = packageRoot()): AddonFiles {
   const loader = join(folder, "loader.node");
   if (!existsSync(loader)) throw missing(`There is an addon at ${addon} but no loader/loader.node beside it`);
   try {
-    const build = JSON.parse(readFileSync(join(folder, "build.json"), "utf8")) as { torch: string; contract: number };
+    const build = JSON.parse(readFileSync(join(folder, "build.json"), "utf8")) as {
+      torch: string;
+      contract: number;
+    };
     return { addon, loader, torch: build.torch, contract: build.contract };
   } catch (cause) {
     throw missing(`There is an addon at ${addon} but no readable loader/build.json beside it`, cause);

@@ -56,12 +56,16 @@ export function resolveLibtorch(options: LibtorchOptions = {}): Libtorch {
     }
     const found = inspectLibtorch(source, resolve(named));
     if (found) return found;
-    throw notFound([`${source === "option" ? "option libtorch" : source} (${resolve(named)}: no ${cpuLibrary()} in lib/)`]);
+    throw notFound([
+      `${source === "option" ? "option libtorch" : source} (${resolve(named)}: no ${cpuLibrary()} in lib/)`,
+    ]);
   }
 
   const packageName = `@sam3-node/libtorch-${process.platform}-${process.arch}`;
   const installed = installedPackage(packageName);
-  looked.push(`npm package ${packageName} (${installed ? `${installed}: no ${cpuLibrary()} in lib/` : "not installed"})`);
+  looked.push(
+    `npm package ${packageName} (${installed ? `${installed}: no ${cpuLibrary()} in lib/` : "not installed"})`,
+  );
   const fromNpm = installed && inspectLibtorch("npm", installed);
   if (fromNpm) return fromNpm;
 
@@ -103,7 +107,12 @@ function inspectLibtorch(source: LibtorchSource, path: string): Libtorch | undef
     const file = join(path, "lib", libraryFile(name));
     return existsSync(file) ? realpathSync(file) : undefined;
   };
-  const [core, cpu, coreCuda, cuda] = [library("c10"), library("torch_cpu"), library("c10_cuda"), library("torch_cuda")];
+  const [core, cpu, coreCuda, cuda] = [
+    library("c10"),
+    library("torch_cpu"),
+    library("c10_cuda"),
+    library("torch_cuda"),
+  ];
   if (!core || !cpu) return undefined;
   return {
     source,
@@ -154,7 +163,8 @@ function inspectCache(home: string, minor: string | undefined): Libtorch | undef
     .map((name) => inspectLibtorch("cache", join(home, name)))
     .filter((libtorch) => libtorch !== undefined);
   const rank = (libtorch: Libtorch) =>
-    (minor !== undefined && libtorch.version?.startsWith(`${minor}.`) ? 2 : 0) + (libtorch.variant === "cuda" ? 1 : 0);
+    (minor !== undefined && libtorch.version?.startsWith(`${minor}.`) ? 2 : 0) +
+    (libtorch.variant === "cuda" ? 1 : 0);
   return found.sort((a, b) => rank(b) - rank(a))[0];
 }
 
@@ -167,7 +177,8 @@ function installedPackage(name: string): string | undefined {
 }
 
 function torchOfPython(python: string, env: NodeJS.ProcessEnv): string | undefined {
-  const script = "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')";
+  const script =
+    "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')";
   try {
     // `-I` keeps modules of the working folder out of it.
     const path = execFileSync(python, ["-I", "-c", script], {

@@ -1,0 +1,116 @@
+// What lifetime.test.ts runs in processes of its own: node scenario.mjs <name>, set up by SAM3_TEST_SETUP.
+import { createRequire } from "node:module";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+
+const setup = JSON.parse(process.env.SAM3_TEST_SETUP);
+const require = createRequire(import.meta.url);
+
+function load() {
+  require(setup.loader).open(setup.libraries);
+  return require(setup.addon);
+}
+
+/** A replica with twenty pictures in its queue. */
+async function busy() {
+  const addon = load();
+  const replica = new addon.Replica({ device: "cpu", threads: 2 });
+  await replica.load(setup.bundle, new addon.CancelToken(), () => {});
+  const pixels = { data: new Uint8Array(640 * 480 * 3), width: 640, height: 480 };
+  const calls = Array.from({ length: 20 }, () => replica.encodeImage(pixels, new addon.CancelToken()));
+  const settled = Promise.allSettled(calls);
+  await calls[0];
+  return { addon, replica, settled };
+}
+
+function startWorker(name) {
+  const worker = new Worker(new URL(import.meta.url), { workerData: name });
+  const said = new Promise((done) => worker.once("message", done));
+  const ended = new Promise((done) => {
+    worker.once("error", (error) => console.log(`worker failed: ${error}`));
+    worker.once("exit", done);
+  });
+  return { worker, said, ended };
+}
+
+const scenarios = {
+  /** process.exit() while a picture is being encoded. */
+  async exit() {
+    await busy();
+    process.exit(3);
+  },
+  /** An error nobody catches, likewise. */
+  async throw() {
+    await busy();
+    setImmediate(() => {
+      throw new Error("nobody catches this");
+    });
+  },
+  /** Nothing is closed; the process ends by itself when the calls are answered. */
+  async end() {
+    const { settled } = await busy();
+    console.log((await settled).filter(({ status }) => status === "fulfilled").length);
+  },
+  /** Handles are dropped and collected without a word. */
+  async drop() {
+    const drop = async () => {
+      const { addon, replica, settled } = await busy();
+      await settled;
+      const pixels = { data: new Uint8Array(300), width: 10, height: 10 };
+      for (let i = 0; i < 5; i++) await replica.encodeImage(pixels, new addon.CancelToken());
+      return replica.stats().featureBytes;
+    };
+    const before = await drop();
+    const addon = load();
+    const replica = new addon.Replica({ device: "cpu", threads: 1 });
+    await replica.load(setup.bundle, new addon.CancelToken(), () => {});
+    const encode = async () => {
+      await replica.encodeImage(
+        { data: new Uint8Array(300), width: 10, height: 10 },
+        new addon.CancelToken(),
+      );
+    };
+    for (let i = 0; i < 10; i++) await encode();
+    for (let i = 0; i < 10; i++) {
+      globalThis.gc();
+      await new Promise((done) => setTimeout(done, 10));
+    }
+    console.log(
+      before > 0 && replica.stats().featureBytes === 0 ? "freed" : `kept ${replica.stats().featureBytes}`,
+    );
+  },
+  /** Four workers, two at a time, work and close. */
+  async workers() {
+    for (let round = 0; round < 2; round++) {
+      const workers = [startWorker("work"), startWorker("work")];
+      console.log(...(await Promise.all(workers.map(({ said }) => said))));
+      console.log(...(await Promise.all(workers.map(({ ended }) => ended))));
+    }
+  },
+  /** Workers are terminated in the middle of work while the main thread works on. */
+  async terminate() {
+    const { replica, settled } = await busy();
+    const workers = [startWorker("be busy"), startWorker("be busy")];
+    await Promise.all(workers.map(({ said }) => said));
+    await Promise.all(workers.map(({ worker }) => worker.terminate()));
+    console.log((await settled).every(({ status }) => status === "fulfilled"));
+    await replica.close();
+  },
+  /** process.exit() on the main thread while workers are busy. */
+  async "exit-with-workers"() {
+    await Promise.all([startWorker("be busy"), startWorker("be busy")].map(({ said }) => said));
+    process.exit(5);
+  },
+};
+
+if (isMainThread) {
+  await scenarios[process.argv[2]]();
+} else {
+  const { replica, settled } = await busy();
+  if (workerData === "be busy") {
+    parentPort.postMessage("busy");
+  } else {
+    const results = await settled;
+    await replica.close();
+    parentPort.postMessage(results.filter(({ status }) => status === "fulfilled").length);
+  }
+}
