@@ -338,6 +338,77 @@ describe("from pip", () => {
     expect(await left()).toEqual([]);
   });
 
+  test("keeps the wheels that were complete, and lays CUDA's out as its libraries look for it", async () => {
+    const torch = zipOf({
+      "torch/lib/libtorch_cpu.so": "torch",
+      "torch/lib/libtorch_cuda.so": "cuda",
+      "torch/include/torch/headeronly/version.h":
+        "#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 13\n#define TORCH_VERSION_PATCH 0\n",
+      "torch/nn/module.py": "not needed",
+    });
+    const cublas = zipOf({
+      "nvidia/cu13/lib/libcublas.so.13": "cublas",
+      "nvidia/cu13/include/cublas.h": "not needed",
+    });
+    const wheel = (name: string, content: Buffer) => ({
+      requirement: `${name}==1`,
+      prefix: `${name}-1-`,
+      sha256: sha256(content),
+      bytes: content.length,
+    });
+    const release = {
+      ...LIBTORCH_RELEASES.cu130,
+      wheels: [wheel("torch", torch), wheel("nvidia_cublas", cublas)],
+      unpackedBytes: 100,
+    };
+    const index = join(home, "index");
+    await mkdir(index);
+    await writeFile(join(index, "torch-1-cp311.whl"), torch);
+    const offered = {
+      install: [
+        { download_info: { url: "https://host/torch-1-cp311.whl" } },
+        { download_info: { url: "https://host/nvidia_cublas-1-py3.whl" } },
+      ],
+    };
+    // `download --dest <folder> … -r <list>` copies what the list names, if the index has it.
+    const SAM3_PYTHON = await python(`
+      case "$*" in *--report*) ${answer(JSON.stringify(offered))};; *)
+        while [ $# -gt 0 ]; do case "$1" in --dest) to=$2;; -r) list=$2;; esac; shift; done
+        cat "$list" >> ${join(home, "asked")}
+        name=$(sed 's/==.*//' "$list")
+        cp ${index}/$name-1-* "$to" || { echo "ERROR: connection lost" >&2; exit 1; };;
+      esac`);
+    const options = {
+      from: "pip",
+      variant: "cu130",
+      release,
+      env: { SAM3_HOME: home, SAM3_PYTHON },
+    } as const;
+    expect((await failure(install(options))).message).toContain("connection lost");
+    expect(await left()).toEqual([".2.13.0-cu130.downloads"]);
+
+    await writeFile(join(index, "nvidia_cublas-1-py3.whl"), cublas);
+    const { path } = await install(options);
+    const asked = (await readFile(join(home, "asked"), "utf8")).trim().split("\n");
+    expect(asked).toEqual([
+      `torch==1 --hash=sha256:${sha256(torch)}`,
+      ...Array(2).fill(`nvidia_cublas==1 --hash=sha256:${sha256(cublas)}`),
+    ]);
+    expect((await readdir(path)).sort()).toEqual([
+      "include",
+      "lib",
+      "nvidia",
+      "sam3-libtorch.json",
+      "share",
+      "torch",
+    ]);
+    expect(await readFile(`${join(path, "lib")}/../../nvidia/cu13/lib/libcublas.so.13`, "utf8")).toBe(
+      "cublas",
+    );
+    expect(await readdir(join(path, "nvidia", "cu13"))).toEqual(["lib"]);
+    expect(await left()).toEqual(["2.13.0-cu130"]);
+  });
+
   test("says what pip said", async () => {
     const SAM3_PYTHON = await python(`echo "ERROR: No matching distribution found for torch" >&2; exit 1`);
     const error = await failure(install({ from: "pip", env: { SAM3_HOME: home, SAM3_PYTHON } }));
