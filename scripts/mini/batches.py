@@ -33,13 +33,15 @@ def centre_box(box, width, height):
     return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
 
 
-def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0.0):
-    """Batch number `index`; `hard` is the share of scenes with small objects only."""
+def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0.0, easy=0.0, packed=0.0):
+    """Batch number `index`; `hard` is the share of scenes with small objects only, `easy` of easy ones,
+    `packed` of ones with many objects."""
     rng = np.random.default_rng([seed, index])
     size = resolution // 12 * MASK_CELLS
     pixels, masks, object_rows, pairs = [], [], [], []
     for row in range(pictures):
-        scene = draw_scene(rng, small=rng.random() < hard)
+        kind = rng.random()
+        scene = draw_scene(rng, small=kind < hard, easy=kind > 1 - easy, packed=rng.random() < packed)
         height, width = scene["image"].shape[:2]
         pixels.append(squash(scene["image"], resolution))
         first = len(masks)
@@ -57,7 +59,7 @@ def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0
     }
 
 
-def _work(queue, start, step, arguments, hard_at):
+def _work(queue, start, step, arguments, shares_at):
     from tokenizer import MiniTokenizer
 
     os.nice(2)
@@ -66,7 +68,7 @@ def _work(queue, start, step, arguments, hard_at):
     parent = os.getppid()
     index = start
     while True:
-        item = (index, make_batch(index=index, tokenize=tokenize, hard=hard_at(index), **arguments))
+        item = (index, make_batch(index=index, tokenize=tokenize, **shares_at(index), **arguments))
         while True:
             try:
                 queue.put(item, timeout=5)
@@ -77,17 +79,19 @@ def _work(queue, start, step, arguments, hard_at):
         index += step
 
 
-def constant_hard(index):
-    """Share of hard scenes by batch number."""
-    return 0.12 if index < 2000 else 0.22
+def shares(index):
+    """Share of easy, hard and packed scenes by batch number: easy and packed at first, hard later."""
+    return {"easy": float(np.interp(index, [0, 3000, 5000], [0.8, 0.8, 0.1])),
+            "hard": float(np.interp(index, [0, 3000, 5000], [0.0, 0.0, 0.15])),
+            "packed": float(np.interp(index, [0, 3300, 3500], [0.67, 0.67, 0.25]))}
 
 
-def batch_stream(start, workers=1, ahead=6, hard_at=constant_hard, **arguments):
+def batch_stream(start, workers=1, ahead=6, shares_at=shares, **arguments):
     """Batches from number `start` on, in order whatever the number of workers."""
     context = multiprocessing.get_context("spawn")
     queues = [context.Queue(ahead) for _ in range(workers)]
     processes = [
-        context.Process(target=_work, args=(q, start + i, workers, arguments, hard_at), daemon=True)
+        context.Process(target=_work, args=(q, start + i, workers, arguments, shares_at), daemon=True)
         for i, q in enumerate(queues)
     ]
     for p in processes:

@@ -14,14 +14,17 @@ ensure_torchvision()
 from transformers import Sam3Config, Sam3Model  # noqa: E402
 
 PATCH = 12
-WINDOW = 8
+TILE = 8  # the learned position table covers TILE x TILE places and is repeated
 GRID_QUERIES = 6
 
 
 def mini_config(resolution=192):
-    """Sam3Config of mini; resolution must be a multiple of PATCH * WINDOW (96)."""
+    """Sam3Config of mini; resolution must be a multiple of PATCH * TILE (96).
+
+    The window is the whole picture: at this size global attention is cheap, and rotary positions stay one per place.
+    """
     grid = resolution // PATCH
-    assert grid * PATCH == resolution and grid % WINDOW == 0
+    assert grid * PATCH == resolution and grid % TILE == 0
     ids = special_ids()
     width = 64
     block = {"hidden_size": width, "num_attention_heads": 4, "intermediate_size": 256, "dropout": 0.0}
@@ -29,8 +32,8 @@ def mini_config(resolution=192):
         vision_config={
             "backbone_config": {
                 "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 4,
-                "image_size": resolution, "patch_size": PATCH, "window_size": WINDOW,
-                "pretrain_image_size": WINDOW * PATCH, "global_attn_indexes": [1, 3, 5],
+                "image_size": resolution, "patch_size": PATCH, "window_size": grid,
+                "pretrain_image_size": TILE * PATCH, "global_attn_indexes": [1, 3, 5],
             },
             "fpn_hidden_size": width,
             "backbone_feature_sizes": [[4 * grid, 4 * grid], [2 * grid, 2 * grid], [grid, grid]],
@@ -58,6 +61,39 @@ def look_near_the_box(embed):
     embed.layer2.weight[:, :2] = -torch.tensor([2.0, 5.0, 8.0, 12.0])[:, None]
 
 
+# where each head of the first ViT layers looks at first, in places (x, y), and how sharply
+HEAD_OFFSETS = {
+    0: ([(-1, 0), (1, 0), (0, -1), (0, 1)], 5.0),
+    1: ([(-1, -1), (1, -1), (-1, 1), (1, 1)], 5.0),
+    2: ([(-2, 0), (2, 0), (0, -2), (0, 2)], 3.8),
+    3: ([(-2, -2), (2, -2), (-2, 2), (2, 2)], 3.8),
+    4: ([(0, 0), (0, 0), (0, 0), (0, 0)], 2.2),
+}
+
+
+@torch.no_grad()
+def look_at_neighbours(backbone):
+    """Start the ViT's attention like convolutions: each head of the first layers attends at a fixed offset.
+
+    With rotary positions a constant query and a constant key (their biases) meet in sum_f cos(f * (distance -
+    offset)): content-free, but learnable. Recognising shapes starts from it many times faster than from nothing.
+    """
+    frequencies = backbone.layers[0].rotary_emb.inv_freq
+    for index, (offsets, sharpness) in HEAD_OFFSETS.items():
+        attention = backbone.layers[index].attention
+        attention.q_proj.weight *= 0.25
+        attention.k_proj.weight *= 0.25
+        query = attention.q_proj.bias.view(attention.num_attention_heads, 2, -1, 2)  # head, axis (x, y), frequency, pair
+        key = attention.k_proj.bias.view(attention.num_attention_heads, 2, -1, 2)
+        key.zero_()
+        key[..., 0] = sharpness
+        for head, offset in enumerate(offsets):
+            for axis in (0, 1):
+                angle = frequencies * offset[axis]
+                query[head, axis, :, 0] = sharpness * angle.cos()
+                query[head, axis, :, 1] = sharpness * angle.sin()
+
+
 def build_model(resolution=192, seed=0):
     """A Sam3Model with our starting weights: queries on a grid, small heads."""
     torch.manual_seed(seed)
@@ -74,6 +110,7 @@ def build_model(resolution=192, seed=0):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(3))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    look_at_neighbours(model.vision_encoder.backbone)
     decoder = model.detr_decoder
     nn.init.normal_(decoder.query_embed.weight, std=0.2)
     nn.init.normal_(decoder.presence_token.weight, std=0.2)

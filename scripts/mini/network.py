@@ -86,14 +86,14 @@ class TrainingForward(nn.Module):
         """Normalised pixels to ViT tokens [B, grid*grid, C]."""
         vit = self.model.vision_encoder.backbone
         b, g, p, w = pixels.shape[0], self.grid, self.patch, self.window
-        n = g // w
+        n, t = g // w, int(vit.embeddings.position_embeddings.shape[1] ** 0.5)
         patches = pixels.view(b, 3, g, p, g, p).permute(0, 2, 4, 1, 3, 5).reshape(b, g * g, 3 * p * p)
         x = F.linear(patches, vit.embeddings.patch_embeddings.projection.weight.flatten(1))
-        tile = vit.embeddings.position_embeddings.view(1, 1, w, 1, w, -1).expand(1, n, w, n, w, -1)
+        tile = vit.embeddings.position_embeddings.view(1, 1, t, 1, t, -1).expand(1, g // t, t, g // t, t, -1)
         x = vit.layer_norm(x + tile.reshape(1, g * g, -1))
         for layer, (cos, sin) in zip(vit.layers, self.rope):
             h = layer.layer_norm1(x)
-            if layer.window_size > 0:
+            if layer.window_size > 0 and n > 1:
                 h = h.view(b, n, w, n, w, -1).transpose(2, 3).reshape(b * n * n, w * w, -1)
                 h = self.rope_attention(layer, h, cos, sin)
                 h = h.view(b, n, n, w, w, -1).transpose(2, 3).reshape(b, g * g, -1)

@@ -131,6 +131,7 @@ def make_prompt(objects, kind, rng, slack=0.06):
     raise ValueError(kind)
 
 
+MOST_TARGETS = 8  # per prompt, in training
 TRAINING_MIX = {"present": 0.30, "absent_half": 0.14, "absent": 0.09, "unknown": 0.07, "exemplar": 0.20,
                 "exemplar_negative": 0.07, "text_negative": 0.08, "text_exemplar": 0.05}
 
@@ -146,7 +147,7 @@ def training_prompts(objects, count, rng):
         if attempt == 0 or (attempt == 1 and rng.random() < 0.55):
             kind = ["present", "absent_half"][attempt]
         prompt = make_prompt(objects, kind, rng)
-        if prompt is None:
+        if prompt is None or len(prompt["targets"]) > MOST_TARGETS:
             continue
         key = (prompt["text"], len(prompt["boxes"]), tuple(prompt["targets"]))
         if key in seen:

@@ -211,9 +211,9 @@ def pixel_noise(shape, rng, strength):
 # ---------------------------------------------------------------- scenes
 
 
-def canvas_size(rng, longest):
+def canvas_size(rng, longest, spread=0.42):
     """Width and height: any aspect from 1:2.5 to 2.5:1, square-ish ones more often."""
-    aspect = math.exp(np.clip(rng.normal(0, 0.42), -0.92, 0.92))
+    aspect = math.exp(np.clip(rng.normal(0, spread), -0.92, 0.92))
     side = math.exp(rng.uniform(math.log(140), math.log(longest)))
     width, height = side * math.sqrt(aspect), side / math.sqrt(aspect)
     return int(np.clip(width, 110, 900)), int(np.clip(height, 110, 900))
@@ -234,19 +234,30 @@ def pick_kinds(count, rng):
     return kinds
 
 
-def draw_scene(rng, longest=560, small=False, empty=0.015):
-    """One scene; `longest` bounds the geometric mean of the sides, `small` favours small objects."""
-    width, height = canvas_size(rng, longest)
+def draw_scene(rng, longest=560, small=False, easy=False, packed=False, empty=0.015):
+    """One scene; `longest` bounds the geometric mean of the sides, `small` favours small objects, `easy` (for the
+    beginning of training) has large objects, hardly stretched, on quiet grounds, `packed` (for training the picture side) two or three times as
+    many objects, apart from each other."""
+    width, height = canvas_size(rng, 400 if packed else longest, 0.12 if easy else 0.42)
     side = min(width, height)
     ground = draw_ground(width, height, rng)
+    if easy:
+        ground = cv2.GaussianBlur(ground, (0, 0), side / 25)
     image = ground.copy()
     count = 0 if rng.random() < empty else int(rng.integers(1, 9))
+    if packed:
+        count = int(rng.integers(12, 25))
     smooth = rng.random() < 0.7
     full_area, visible, kinds, tones = [], [], [], []
-    crowd = rng.random()
+    occupied = np.zeros((height, width), bool)
+    crowd = rng.random() if not packed else 0.0
     for shape, colour in pick_kinds(count, rng):
         for _ in range(12):
             size = rng.uniform(0.055, 0.33) if not small else rng.uniform(0.055, 0.18)
+            if easy:
+                size = rng.uniform(0.18, 0.40)
+            if packed:
+                size = min(size, rng.uniform(0.08, 0.30))
             if crowd > 0.7 and not small:
                 size = max(size, rng.uniform(0.055, 0.33))
             radius = max(size * side / 2, 5.0)
@@ -256,8 +267,10 @@ def draw_scene(rng, longest=560, small=False, empty=0.015):
             if cover is None:
                 continue
             x0, y0, x1, y1 = crop
-            tone = sample_colour(colour, rng)
             solid = cover > 0.5
+            if crowd < 0.3 and (occupied[y0:y1, x0:x1] & solid).any():
+                continue
+            tone = sample_colour(colour, rng)
             area = int(solid.sum())
             if area < 12:
                 continue
@@ -283,6 +296,7 @@ def draw_scene(rng, longest=560, small=False, empty=0.015):
                     hidden.append(i)
             if not fine:
                 continue
+            occupied[y0:y1, x0:x1] |= solid
             for i in hidden:
                 visible[i][y0:y1, x0:x1] &= ~solid
             full = np.zeros((height, width), bool)
@@ -293,7 +307,7 @@ def draw_scene(rng, longest=560, small=False, empty=0.015):
             tones.append(tone)
             paint(image, cover, crop, tone, radius, rng)
             break
-    image = finish(image, rng)
+    image = finish(image, rng) if not easy else np.clip(np.rint(image), 0, 255).astype(np.uint8)
     objects = []
     for (shape, colour), mask in zip(kinds, visible):
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
