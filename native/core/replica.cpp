@@ -1,6 +1,8 @@
 #include "core/replica.h"
 
 #include <ATen/Parallel.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
@@ -38,6 +40,16 @@ class ReplicaState {
   void set_bundle(std::optional<Bundle> bundle) {
     bundle_ = std::move(bundle);
     model_bytes = bundle_ ? bundle_->bytes() : 0;
+  }
+
+  // Frees the model and gives the memory back to the device, not only to libtorch's cache of it. Never throws: it is
+  // the last thing a replica does, also after the device has failed.
+  void release() noexcept {
+    try {
+      set_bundle(std::nullopt);
+      if (!device_.is_cpu()) c10::getDeviceAllocator(device_.type())->emptyCache();
+    } catch (...) {
+    }
   }
 
   std::atomic<std::int64_t> model_bytes{0};
@@ -85,9 +97,11 @@ Replica::~Replica() { shut_down(); }
 template <class T>
 void Replica::submit(CancelRef cancel, const char* doing, std::function<T(double queue_ms)> work, Done<T> done) {
   const auto shared_done = std::make_shared<Done<T>>(std::move(done));
-  executor_.submit({[doing, work = std::move(work), shared_done](double queue_ms) -> std::function<void()> {
+  const auto device = state_->device().is_cpu() ? std::nullopt : std::optional<c10::Device>(state_->device());
+  executor_.submit({[doing, device, work = std::move(work), shared_done](double queue_ms) -> std::function<void()> {
                       const auto outcome = std::make_shared<std::optional<Outcome<T>>>();
                       try {
+                        const c10::OptionalDeviceGuard current(device);
                         outcome->emplace(work(queue_ms));
                       } catch (...) {
                         outcome->emplace(name_failure(std::current_exception(), "MODEL_FAILED", doing));
@@ -173,7 +187,7 @@ ReplicaStats Replica::stats() const {
 
 void Replica::close(std::function<void()> done) {
   executor_.close([state = state_, done = std::move(done)] {
-    state->set_bundle(std::nullopt);
+    state->release();
     done();
   });
 }

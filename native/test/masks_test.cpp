@@ -1,6 +1,6 @@
 #include <torch/script.h>
 
-#include <chrono>
+#include <ctime>
 #include <limits>
 #include <random>
 
@@ -120,15 +120,15 @@ TEST("masks: several threads give what one gives, in order") {
   EXPECT(sam3::encode_masks({nullptr, 0, 24, 24}, 100, 120, 0, 4).empty());
 }
 
-TEST("masks: 100 blobs on 4032 x 3024 take far less than a second each") {
+TEST("masks: 100 blobs on 4032 x 3024 take far less than pixel by pixel work") {
   at::manual_seed(8);
   const auto coarse = at::randn({1, 100, 6, 6}) * 4;
   const auto planes = at::upsample_bicubic2d(coarse, {288, 288}, false).contiguous();
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = std::clock();
   const auto masks = sam3::encode_masks({planes.const_data_ptr<float>(), 100, 288, 288}, 3024, 4032, 0, 2);
-  const auto ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  std::printf("     100 masks: %.0f ms\n", ms);
+  const auto seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  std::printf("     100 masks: %.2f s of processor time\n", seconds);
   EXPECT(masks.size() == 100);
-  // It takes about 0.3 s on two idle cores; the limit catches a fall back to pixel by pixel work (over 20 s).
-  EXPECT_LE(ms, 10'000.0);
+  // Measured: 0.5 s. The limit catches a fall back to work pixel by pixel, 1.2 billion of them.
+  EXPECT_LE(seconds, 3.0);
 }

@@ -7,7 +7,7 @@ import { findAddon, loadAddon } from "../../lib/native/load.js";
 import { resolveLibtorch } from "../../lib/native/resolve-libtorch.js";
 
 /** Folder made by scripts/export/tiny.py. */
-export const FIXTURES = process.env.SAM3_FIXTURES ?? resolve(".cache/fixtures");
+const FIXTURES = process.env.SAM3_FIXTURES ?? resolve(".cache/fixtures");
 
 /** A tiny bundle with random weights, as the addon wants it. */
 export function tinyBundle(seed = 0): NativeBundle {
