@@ -49,7 +49,7 @@ export async function pythonEnvironment(options: EnvironmentOptions): Promise<st
   const folder = await environmentFolder(requirements, env);
   const python = join(folder, "bin", "python");
   if (await isEnvironmentReady(folder)) return python;
-  const base = await findPython(env);
+  const base = await findPython(env, "venv");
   await mkdir(dirname(folder), { recursive: true });
   const unlock = await lock(`${folder}.lock`);
   try {

@@ -13,7 +13,7 @@ export interface Python {
 const PROBE = `
 import importlib.util as u, json, sys
 print(json.dumps({"path": sys.executable, "version": "%d.%d.%d" % sys.version_info[:3],
-  "missing": [m for m in ("pip", "venv", "ensurepip") if u.find_spec(m) is None]}))`;
+  "missing": [m for m in ("pip", "ensurepip") if u.find_spec(m) is None]}))`;
 
 /** What an executable says of itself; undefined when it is not a Python. */
 async function probe(command: string): Promise<(Python & { missing: string[] }) | undefined> {
@@ -27,26 +27,31 @@ async function probe(command: string): Promise<(Python & { missing: string[] }) 
 }
 
 /**
- * Finds Python ≥ 3.10 with pip and venv: `SAM3_PYTHON`, then `python3` and `python` on the path. Throws
- * `PYTHON_NOT_FOUND` saying what was found and what to install.
+ * Finds Python ≥ 3.10 with pip, and with venv where an environment is to be made: `SAM3_PYTHON`, then `python3` and
+ * `python` on the path. Throws `PYTHON_NOT_FOUND` saying what was found and what to install.
  */
-export async function findPython(env: NodeJS.ProcessEnv = process.env): Promise<Python> {
+export async function findPython(
+  env: NodeJS.ProcessEnv = process.env,
+  needs: "pip" | "venv" = "pip",
+): Promise<Python> {
   const seen: string[] = [];
   for (const command of env.SAM3_PYTHON ? [env.SAM3_PYTHON] : ["python3", "python"]) {
     const found = await probe(command);
     if (found === undefined) continue;
     const [major = 0, minor = 0] = found.version.split(".").map(Number);
+    const missing = found.missing.filter((name) => needs === "venv" || name === "pip");
     if (major < 3 || (major === 3 && minor < 10)) {
       seen.push(`${found.path} is ${found.version}`);
-    } else if (found.missing.length > 0) {
-      seen.push(`${found.path} (${found.version}) lacks ${found.missing.join(", ")}`);
+    } else if (missing.length > 0) {
+      seen.push(`${found.path} (${found.version}) lacks ${missing.join(" and ")}`);
     } else {
       return { path: found.path, version: found.version };
     }
   }
   const what = seen.length > 0 ? seen.join("; ") : `no ${env.SAM3_PYTHON ?? "python3"} was found`;
+  const wanted = needs === "venv" ? "pip and venv" : "pip";
   throw new Sam3Error(
     "PYTHON_NOT_FOUND",
-    `Python 3.10 or newer with pip and venv is needed, and ${what}; install it (Debian, Ubuntu: apt install python3 python3-pip python3-venv) or name one in SAM3_PYTHON`,
+    `Python 3.10 or newer with ${wanted} is needed, and ${what}; install it (Debian, Ubuntu: apt install python3 python3-pip python3-venv) or name one in SAM3_PYTHON`,
   );
 }

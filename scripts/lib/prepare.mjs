@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { ROOT, run, step } from "./steps.mjs";
 
 const NODE = process.execPath;
@@ -58,14 +58,18 @@ async function installLibtorch() {
   return execFileSync(NODE, [cli, "libtorch", "where"], { encoding: "utf8" }).trim().split("\n")[0];
 }
 
-function addon(libtorch) {
+async function addon(libtorch) {
+  await ensureCmake();
   return step({
     name: "addon (C++, a few minutes the first time)",
     inputs: ["native", "CMakeLists.txt", "binding.gyp", "scripts/build-native.mjs"],
     extra: libtorch,
     outputs: ["build/Release/sam3-node.node", "build/Release/loader/loader.node"],
     work: () =>
-      run(NODE, [join("scripts", "build-native.mjs")], { log: "addon", env: { SAM3_LIBTORCH: libtorch } }),
+      run(NODE, [join("scripts", "build-native.mjs")], {
+        log: "addon",
+        env: { SAM3_LIBTORCH: libtorch },
+      }),
   });
 }
 
@@ -83,7 +87,7 @@ function pythonEnvironment() {
     inputs: [...requirements, alone],
     outputs: [".venv/pyvenv.cfg"],
     work: async () => {
-      if (!existsSync(PYTHON)) await run(basePython(), ["-m", "venv", join(ROOT, ".venv")], { log: "venv" });
+      if (!existsSync(PYTHON)) await makeEnvironment(join(ROOT, ".venv"));
       const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
       // torch first and alone, in the spelling that lets pip take a CPU build where its index has one.
       await run(PYTHON, [...pip, "torch==2.13.0"], { log: "pip-torch" });
@@ -110,18 +114,50 @@ function fixtures() {
   });
 }
 
+/** A Python with pip; `venv` tells whether it can make environments by itself (Debian's needs python3-venv for that). */
 function basePython() {
+  const probe =
+    "import sys, importlib.util as u; print(int(u.find_spec('ensurepip') is not None)); sys.exit(sys.version_info < (3, 10) or u.find_spec('pip') is None)";
   for (const command of process.env.SAM3_PYTHON ? [process.env.SAM3_PYTHON] : ["python3", "python"]) {
     try {
-      execFileSync(command, ["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"], {
-        stdio: "ignore",
-      });
-      return command;
+      const options = { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] };
+      return { command, venv: execFileSync(command, ["-c", probe], options).trim() === "1" };
     } catch {
       // The next one.
     }
   }
   throw new Error(
-    "Python 3.10 or newer with pip and venv is needed (Debian, Ubuntu: apt install python3-venv python3-pip)",
+    "Python 3.10 or newer with pip is needed (Debian, Ubuntu: apt install python3 python3-pip)",
   );
+}
+
+async function makeEnvironment(folder) {
+  const { command, venv } = basePython();
+  if (venv) return run(command, ["-m", "venv", folder], { log: "venv" });
+  await pipTools(command, ["virtualenv==21.15.8"]);
+  return run(command, ["-m", "virtualenv", folder], { log: "venv", env: { PYTHONPATH: TOOLS } });
+}
+
+const TOOLS = join(ROOT, ".cache", "tools");
+
+/** Tools that come as Python packages, in a folder of their own. */
+function pipTools(python, packages) {
+  const args = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
+  return run(python, [...args, "--target", TOOLS, "--upgrade", ...packages], { log: "pip-tools" });
+}
+
+/** Puts CMake on the search path of what runs from here on: the system's, else one from pip, with ninja. */
+async function ensureCmake() {
+  try {
+    execFileSync("cmake", ["--version"], { stdio: "ignore" });
+    return;
+  } catch {
+    // pip has it.
+  }
+  const cmake = join(TOOLS, "cmake", "data", "bin");
+  if (!existsSync(cmake)) {
+    console.log("CMake is not installed: taking it from pip …");
+    await pipTools(basePython().command, ["cmake==3.31.10", "ninja==1.13.0"]);
+  }
+  process.env.PATH = [cmake, join(TOOLS, "bin"), process.env.PATH].join(delimiter);
 }
