@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
@@ -9,6 +9,7 @@ const NPM = process.platform === "win32" ? "npm.cmd" : "npm";
 
 /** Everything that running needs: npm packages, TypeScript, libtorch, the addon. Does only what is not done yet. */
 export async function prepareToRun() {
+  checkNode();
   await npmPackages();
   await typeScript();
   const libtorch = await installLibtorch();
@@ -22,6 +23,13 @@ export async function prepareToTest() {
   await pythonEnvironment();
   await fixtures();
   return prepared;
+}
+
+function checkNode() {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) {
+    throw new Error(`Node 20.19 or newer is needed, this is ${process.versions.node}`);
+  }
 }
 
 function npmPackages() {
@@ -65,11 +73,13 @@ async function addon(libtorch) {
     inputs: ["native", "CMakeLists.txt", "binding.gyp", "scripts/build-native.mjs"],
     extra: libtorch,
     outputs: ["build/Release/sam3-node.node", "build/Release/loader/loader.node"],
-    work: () =>
-      run(NODE, [join("scripts", "build-native.mjs")], {
+    work: () => {
+      checkCompiler();
+      return run(NODE, [join("scripts", "build-native.mjs")], {
         log: "addon",
         env: { SAM3_LIBTORCH: libtorch },
-      }),
+      });
+    },
   });
 }
 
@@ -144,6 +154,13 @@ const TOOLS = join(ROOT, ".cache", "tools");
 function pipTools(python, packages) {
   const args = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
   return run(python, [...args, "--target", TOOLS, "--upgrade", ...packages], { log: "pip-tools" });
+}
+
+function checkCompiler() {
+  for (const command of [process.env.CXX, "c++", "g++", "clang++"].filter(Boolean)) {
+    if (spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0) return;
+  }
+  throw new Error("a C++ compiler is needed (Debian, Ubuntu: apt install g++)");
 }
 
 /** Puts CMake on the search path of what runs from here on: the system's, else one from pip, with ninja. */
