@@ -68,7 +68,12 @@ export interface NativeReplica {
     token: NativeCancelToken,
   ): Promise<NativeConceptAnswer>;
   /** Calls waiting and running now, and bytes held by parts and features on the device. */
-  stats(): { readonly queued: number; readonly running: boolean; readonly modelBytes: number; readonly featureBytes: number };
+  stats(): {
+    readonly queued: number;
+    readonly running: boolean;
+    readonly modelBytes: number;
+    readonly featureBytes: number;
+  };
   /** Rejects what waits with `DISPOSED`, lets what runs end, frees the model. Idempotent. */
   close(): Promise<void>;
 }
