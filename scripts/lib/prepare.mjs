@@ -75,10 +75,10 @@ async function addon(libtorch) {
     outputs: ["build/Release/sam3-node.node", "build/Release/loader/loader.node"],
     work: () => {
       checkCompiler();
-      return run(NODE, [join("scripts", "build-native.mjs")], {
-        log: "addon",
-        env: { SAM3_LIBTORCH: libtorch },
-      });
+      // Whoever only wants to run it need not wait for the native tests; once built, they are kept up to date.
+      const args = existsSync(join(ROOT, "build", "tests")) ? [] : ["--no-tests"];
+      const env = { SAM3_LIBTORCH: libtorch };
+      return run(NODE, [join("scripts", "build-native.mjs"), ...args], { log: "addon", env });
     },
   });
 }
