@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Sam3Error } from "../../lib/errors.js";
+import { mapDiskFull } from "../../lib/libtorch/disk.js";
 import { type InstallOptions, installLibtorch } from "../../lib/libtorch/install.js";
 import { LIBTORCH_RELEASES } from "../../lib/libtorch/release.js";
 import { sam3 } from "./support/cli.js";
@@ -170,6 +171,14 @@ describe("from a URL", () => {
 });
 
 describe("a full disk", () => {
+  test("is named while writing", () => {
+    const said = Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+    const error = mapDiskFull(said, "/models", 5000) as Sam3Error;
+    expect(error.code).toBe("DISK_FULL");
+    expect(error.message).toMatch(/\/models .*5\.0 kB are needed/);
+    expect(error.cause).toBe(said);
+  });
+
   test("is seen before the download", async () => {
     const server = await serve(fakeLibtorch());
     const error = await failure(install({ from: server.url, freeBytes: async () => 1000 }));
@@ -413,6 +422,13 @@ describe("from pip", () => {
     const SAM3_PYTHON = await python(`echo "ERROR: No matching distribution found for torch" >&2; exit 1`);
     const error = await failure(install({ from: "pip", env: { SAM3_HOME: home, SAM3_PYTHON } }));
     expect(error.message).toContain("No matching distribution found for torch");
+  });
+
+  test("without Python the official archive is taken", async () => {
+    const { url } = await serve(fakeLibtorch());
+    const release = { ...LIBTORCH_RELEASES.cpu, archive: url };
+    const env = { SAM3_HOME: home, SAM3_PYTHON: join(home, "no-python") };
+    expect((await install({ release, env })).source).toBe(url);
   });
 
   test("says what to install when there is no Python", async () => {
