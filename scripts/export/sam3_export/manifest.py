@@ -35,9 +35,12 @@ LICENCES = {
 
 
 def hash_file(path: Path) -> str:
-    """sha256 in hex, read in pieces."""
+    """sha256 in hex, read in pieces (`hashlib.file_digest` would need Python 3.11)."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def describe(path: Path) -> dict[str, Any]:
