@@ -134,3 +134,19 @@ def local_masks(masks, objects, pictures, grid):
     whole = torch.zeros(pictures, size, size).index_add_(0, objects[:, 0].long(), masks).clamp(0, 1)
     n = size // grid
     return whole.view(pictures, grid, n, grid, n).transpose(2, 3).reshape(pictures, grid * grid, n * n)
+
+
+def word_loss(places, text, ids, row, kinds, kind_of_token, scale, bias):
+    """Each colour or shape word must meet, by plain dot product, the places that show it.
+
+    places [B, L, C], text [P, T, C], ids [P, T], row [P] (the pair's picture), kinds [B, L, 14] coverage,
+    kind_of_token [vocabulary] (0..13, or -1 for other tokens).
+    """
+    kind = kind_of_token[ids]
+    pair, at = (kind >= 0).nonzero(as_tuple=True)
+    if len(pair) == 0:
+        return text.sum() * 0
+    where = row[pair]
+    logits = torch.bmm(places.index_select(0, where), text[pair, at][..., None]).squeeze(-1) * scale + bias
+    target = kinds[where].gather(2, kind[pair, at][:, None, None].expand(-1, kinds.shape[1], 1)).squeeze(-1)
+    return cover_loss(logits, target)

@@ -118,6 +118,9 @@ def build_model(resolution=192, seed=0):
     nn.init.zeros_(decoder.box_head.layer3.bias)
     look_near_the_box(decoder.box_rpb_embed_x)
     look_near_the_box(decoder.box_rpb_embed_y)
+    for layer in model.detr_encoder.layers:  # a place attends to words it resembles, from the start
+        layer.cross_attn.q_proj.weight.data.mul_(1.5)
+        layer.cross_attn.k_proj.weight.data.copy_(layer.cross_attn.q_proj.weight)
     step = (torch.arange(GRID_QUERIES) + 0.5) / GRID_QUERIES
     y, x = torch.meshgrid(step, step, indexing="ij")
     size = torch.full_like(x, 0.15)

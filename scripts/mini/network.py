@@ -233,6 +233,8 @@ class Helpers(nn.Module):
         self.vit_names = nn.Linear(vit, kinds)
         self.fpn_names = nn.Linear(width, kinds)
         self.vit_local = nn.Linear(vit, 64)
+        self.word_scale = nn.Parameter(torch.tensor(0.125))
+        self.word_bias = nn.Parameter(torch.tensor(-3.0))
         for layer in (self.vit_kinds, self.fpn_kinds, self.prompt_cover):
             nn.init.normal_(layer.weight, std=0.05)
             nn.init.constant_(layer.bias, -math.log(19))

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from vocabulary import KNOWN_WORDS
+from vocabulary import COLOURS, KNOWN_WORDS, SHAPES, plural
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 CONTEXT_LENGTH = 32
@@ -88,6 +88,18 @@ def special_ids():
     """Start, end and padding ids and the size of the vocabulary."""
     vocabulary = tokenizer_json()["model"]["vocab"]
     return {"start": vocabulary[START], "end": vocabulary[END], "pad": vocabulary[END], "size": len(vocabulary)}
+
+
+def kind_of_token():
+    """Per token id: 0..7 for our colours, 8..13 for our shapes (singular or plural), -1 for all else."""
+    size, vocabulary = special_ids()["size"], tokenizer_json()["model"]["vocab"]
+    kinds = [-1] * size
+    for i, colour in enumerate(COLOURS):
+        kinds[vocabulary[colour + "</w>"]] = i
+    for i, shape in enumerate(SHAPES):
+        for word in (shape, plural(shape)):
+            kinds[vocabulary[word + "</w>"]] = len(COLOURS) + i
+    return kinds
 
 
 def write_tokenizer(folder, resolution):

@@ -2,7 +2,7 @@
 
     python train.py --out FOLDER --hours 1.5 [--seed 1] [--resume] [--init CHECKPOINT] [--resolution 192]
 
-The learning rate follows the clock (warm-up, then cosine), so that a run ends well settled however busy the
+The learning rate follows the clock (warm-up, level, then down), so that a run ends well settled however busy the
 machine is. FOLDER gets checkpoint.pt (everything needed to go on with --resume), export/ (the averaged weights in
 the transformers layout, refreshed with every checkpoint) and log/ (losses and validations, one JSON per line).
 """
@@ -18,16 +18,16 @@ import torch
 import torch.nn.functional as F
 
 from batches import batch_stream
-from losses import box_iou_terms, box_losses, cover_loss, dense_targets, local_masks, mask_losses, match, name_loss, score_loss
+from losses import box_iou_terms, box_losses, cover_loss, dense_targets, local_masks, mask_losses, match, name_loss, score_loss, word_loss
 from model import build_model, save_transformers
 from network import Helpers, TrainingForward, corners
-from tokenizer import special_ids
+from tokenizer import kind_of_token, special_ids
 
 PICTURES, PROMPTS, MASK_PAIRS, TEXT_LENGTH = 8, 4, 6, 16
 WEIGHTS = {
     "score": 2.0, "presence": 1.5, "l1": 5.0, "giou": 2.0, "mask": 4.0, "dice": 4.0, "semantic": 1.0,
     "vit_kinds": 6.0, "fpn_kinds": 6.0, "fpn_box": 1.0, "fine": 1.5, "cover": 4.0,
-    "vit_names": 1.0, "fpn_names": 1.0, "vit_local": 2.0,
+    "vit_names": 1.0, "fpn_names": 1.0, "vit_local": 2.0, "word": 6.0,
 }
 
 
@@ -56,9 +56,8 @@ def tensors(batch, pad):
     }
 
 
-def prompt_features(net, data, coarse, cls_for_text):
+def prompt_features(net, data, text, coarse, cls_for_text):
     """Text, boxes and CLS token of every pair; the geometry encoder runs on pairs with boxes only."""
-    text = net.text(data["ids"], data["text_mask"])
     boxed = data["box_mask"].any(1)
     pairs, most = data["box_mask"].shape
     rows = data["row"]
@@ -85,6 +84,7 @@ class Step(torch.nn.Module):
         super().__init__()
         self.net = TrainingForward(model)
         self.helpers = Helpers()
+        self.kind_of_token = torch.tensor(kind_of_token())
 
     def forward(self, data, progress, generator, vision_only=False):
         net, helpers = self.net, self.helpers
@@ -111,12 +111,14 @@ class Step(torch.nn.Module):
         if len(data["objects"]):
             _, giou = box_iou_terms(guess, corners(data["objects"][:, 3:7])[owner])
             losses["fpn_box"] = ((1 - giou) * owner_weight).sum() / owner_weight.sum().clamp(min=1)
+        text = net.text(data["ids"], data["text_mask"])
+        losses["word"] = word_loss(normal, text, data["ids"], data["row"], kinds, self.kind_of_token, helpers.word_scale, helpers.word_bias)
         if vision_only:
             return losses
         losses["fine"] = cover_loss(helpers.fine(fine), fine_target)
 
         cls_for_text = torch.rand((), generator=generator).item() < 0.5
-        prompt, mask = prompt_features(net, data, coarse, cls_for_text)
+        prompt, mask = prompt_features(net, data, text, coarse, cls_for_text)
         mask4 = mask[:, None, None, :]
         row = data["row"]
         memory = net.encode(flat.index_select(0, row), prompt, mask4)
@@ -229,14 +231,19 @@ def parameter_groups(step, decay):
     return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def learning_rate(progress, steps, peak, low=0.01, warm=200):
-    """Warm-up by steps, cosine by the share of the time that is spent."""
-    return peak * min(1.0, (steps + 1) / warm) * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+def learning_rate(progress, steps, peak, hold=0.86, low=0.02, warm=60):
+    """Warm-up by steps, then level until `hold` of the time is spent, then a cosine down."""
+    done = max(0.0, min(1.0, (progress - hold) / (1 - hold)))
+    return peak * min(1.0, (steps + 1) / warm) * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def vision_only(done, options):
-    """Whether this step trains the picture side alone (several times cheaper, and shapes are what takes longest)."""
-    return done < options.vision_steps or done % options.joint_every != 0
+def vision_only(done, progress, options):
+    """Whether this step trains the picture side alone (several times cheaper, and shapes are what takes longest).
+
+    After the first steps every third step trains everything, then every second, then each.
+    """
+    every = 3 if progress < options.joint_from / 2 else 2 if progress < options.joint_from else 1
+    return done < options.vision_steps or done % every != 0
 
 
 def main():
@@ -252,7 +259,7 @@ def main():
     arguments.add_argument("--steps", type=int, default=10**9, help="stop after so many steps (for trying things)")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --init)")
     arguments.add_argument("--vision-steps", type=int, default=2500, help="steps on the picture side alone at first")
-    arguments.add_argument("--joint-every", type=int, default=1, help="afterwards, every so many steps train everything")
+    arguments.add_argument("--joint-from", type=float, default=0.7, help="share of the time after which every step trains everything")
     arguments.add_argument("--compile", action="store_true")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--validate-every", type=int, default=400)
@@ -321,7 +328,7 @@ def main():
             group["lr"] = rate
         generator = torch.Generator().manual_seed(options.seed * 1000003 + index)
         threads.before()
-        losses = step(tensors(batch, pad), progress, generator, vision_only=vision_only(done, options))
+        losses = step(tensors(batch, pad), progress, generator, vision_only=vision_only(done, progress, options))
         loss = sum(WEIGHTS[k] * v for k, v in losses.items())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
