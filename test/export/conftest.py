@@ -1,4 +1,4 @@
-"""Tests of scripts/export: `python -m pytest test/export` in an environment with requirements.txt.
+"""Tests of scripts/export: `python -m pytest test/export` with test/requirements.txt installed.
 
 Tolerances: what we only rearranged is compared at 1e-5 relative to values of about one; fp32 rounds at 6e-8 and a few
 dozen layers of sums in another order add up to a few 1e-6. The same graph on the same input must be equal bit for bit.
@@ -11,18 +11,17 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "export"))
 
-import torchvision_import  # noqa: F401 - before transformers
-
 import pytest
 import torch
 import transformers
+
+from support import NOT_RUN
 
 from sam3_export.model import Sam3
 from sam3_export.parts import PARTS
 from tiny_models.model import tiny_model
 
 SEEDS = (0, 1)
-NOT_RUN: list[str] = []
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,15 +39,6 @@ def model(request: pytest.FixtureRequest) -> Sam3:
 @pytest.fixture(scope="session")
 def parts(model: Sam3) -> dict[str, torch.nn.Module]:
     return {name: part(model).eval() for name, part in PARTS.items()}
-
-
-def shared_file(name: str, variable: str) -> Path:
-    """A large file that is not in the repository; its absence is said at the end of the run."""
-    path = Path(os.environ.get(variable) or Path(__file__).parents[3] / "shared" / "data" / name)
-    if not path.is_file():
-        NOT_RUN.append(f"needs {name} (set {variable})")
-        pytest.skip(f"not run: no {name}; set {variable}")
-    return path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

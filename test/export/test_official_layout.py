@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import shared_file
+from support import shared_file
 
 from sam3_export.checkpoint import load_checkpoint
 from sam3_export.configs import OFFICIAL_VISION_EPS, derive_tracker, official_configs

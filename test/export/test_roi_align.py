@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import NOT_RUN
+from support import NOT_RUN
 from torchvision_import import TORCHVISION
 
 from sam3_export.roi_align import roi_align

@@ -4,7 +4,7 @@ import random
 import unicodedata
 
 import pytest
-from conftest import shared_file
+from support import shared_file
 from tokenizers import Tokenizer
 from transformers import CLIPTokenizer
 

@@ -1,4 +1,4 @@
-"""torchvision as a reference, where it is installed at all. Import this before transformers, which imports it too.
+"""torchvision as a reference, where it is installed at all.
 
 PyPI carries torchvision's CUDA build only. Beside a CPU torch its compiled half does not load, and its import stops at
 the first operation it misses. With those operations declared, by name only, the rest imports and works: the transforms,

@@ -1,6 +1,5 @@
 """From a module to a TorchScript archive that is the same bytes every time and names no machine."""
 
-import io
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ def trace(module: nn.Module, examples: Sequence[Tensor]) -> torch.jit.ScriptModu
     """Trace `module` with `examples`; without any, script it.
 
     Tests run the trace at other sizes; the tracer's own check would only repeat these. Its warnings are silenced: the
-    one Python condition left in transformers' attention is whether a mask was given at all, which is always the same.
+    one Python condition left in transformers' attention is whether a mask was given, always the same.
     """
     module.eval().requires_grad_(False)
     with torch.no_grad(), warnings.catch_warnings():
@@ -30,12 +29,15 @@ def save(module: torch.jit.ScriptModule, path: Path) -> None:
     `torch.jit.save` stores, for every line of generated code, the source file it came from: paths of the machine that
     exported. libtorch loads an archive without them, only its error messages name no Python line.
     """
-    stored = io.BytesIO()
-    torch.jit.save(module, stored)
-    strip_debug(stored, path)
+    whole = path.with_suffix(".tmp")
+    try:
+        torch.jit.save(module, whole)
+        strip_debug(whole, path)
+    finally:
+        whole.unlink(missing_ok=True)
 
 
-def strip_debug(source: io.BytesIO, path: Path) -> None:
+def strip_debug(source: Path, path: Path) -> None:
     """Copy a TorchScript archive entry by entry, leaving out `*.debug_pkl`, with fixed dates and 64-byte alignment.
 
     The alignment is what PyTorch's own writer gives tensors, so that they can be mapped into memory.
