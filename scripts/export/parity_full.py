@@ -2,8 +2,8 @@
 
     nice -n 15 python scripts/export/parity_full.py --work <folder> --bpe <bpe_simple_vocab_16e6.txt.gz>
 
-Takes minutes to an hour and about 10 GB of memory and of disk; not part of `npm test`. The tiny models prove the
-mechanisms; this proves that nothing is lost at the real sizes: 1008 pixels, 32 blocks, 200 queries.
+Takes minutes to an hour, 32 GB of memory (docs/bundle.md says why) and 7 GB of disk; not part of `npm test`. The tiny
+models prove the mechanisms; this proves that nothing is lost at the real sizes: 1008 pixels, 32 blocks, 200 queries.
 """
 
 import argparse
