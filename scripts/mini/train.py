@@ -26,8 +26,8 @@ from tokenizer import kind_of_token, special_ids
 PICTURES, PROMPTS, MASK_PAIRS, TEXT_LENGTH = 8, 4, 6, 16
 WEIGHTS = {
     "score": 2.0, "presence": 1.5, "l1": 5.0, "giou": 2.0, "mask": 4.0, "dice": 4.0, "semantic": 1.0,
-    "vit_kinds": 6.0, "fpn_kinds": 6.0, "fpn_box": 1.0, "fine": 1.5, "cover": 4.0,
-    "vit_names": 1.0, "fpn_names": 1.0, "vit_local": 2.0, "word": 6.0,
+    "vit_kinds": 6.0, "fpn_kinds": 6.0, "fpn_box": 1.0, "fine": 1.5, "cover": 16.0,
+    "vit_names": 1.0, "fpn_names": 1.0, "vit_local": 2.0, "word": 6.0, "level": 0.1,
 }
 
 
@@ -100,6 +100,7 @@ class Step(torch.nn.Module):
         losses["vit_names"] = name_loss(helpers.vit_names(seen), data["objects"], owner, owner_weight)
         local = local_masks(data["masks"], data["objects"], pictures, net.grid)
         losses["vit_local"] = cover_loss(helpers.vit_local(seen), local)
+        losses["level"] = flat.pow(2).mean().log().pow(2)  # large features would drown the prompt in the DETR encoder
         normal = helpers.fpn_norm(flat)
         losses["fpn_kinds"] = cover_loss(helpers.fpn_kinds(normal), kinds)
         losses["fpn_names"] = name_loss(helpers.fpn_names(normal), data["objects"], owner, owner_weight)
