@@ -150,3 +150,19 @@ def word_loss(places, text, ids, row, kinds, kind_of_token, scale, bias):
     logits = torch.bmm(places.index_select(0, where), text[pair, at][..., None]).squeeze(-1) * scale + bias
     target = kinds[where].gather(2, kind[pair, at][:, None, None].expand(-1, kinds.shape[1], 1)).squeeze(-1)
     return cover_loss(logits, target)
+
+
+def exemplar_loss(places, tokens, boxes, box_mask, row, objects, coarse_masks, scale, bias):
+    """As word_loss, for boxes: each box's token must meet the places that show its own colour and shape.
+
+    tokens [P, N, C] and boxes [P, N, 4] of the pairs, box_mask [P, N], coarse_masks [N objects, L].
+    """
+    pair, at = box_mask.nonzero(as_tuple=True)
+    if len(pair) == 0 or len(objects) == 0:
+        return tokens.sum() * 0
+    where = row[pair]
+    far = torch.cdist(boxes[pair, at], objects[:, 3:7], p=1) + 100 * (objects[None, :, 0] != where[:, None])
+    own = objects[far.argmin(1)]
+    same = (objects[None, :, :3] == own[:, None, :3]).all(-1).float()
+    logits = torch.bmm(places.index_select(0, where), tokens[pair, at][..., None]).squeeze(-1) * scale + bias
+    return cover_loss(logits, (same @ coarse_masks).clamp(0, 1))

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from batches import batch_stream
-from losses import box_iou_terms, box_losses, cover_loss, dense_targets, local_masks, mask_losses, match, name_loss, score_loss, word_loss
+from losses import box_iou_terms, box_losses, cover_loss, dense_targets, exemplar_loss, local_masks, mask_losses, match, name_loss, score_loss, word_loss
 from model import build_model, save_transformers
 from network import Helpers, TrainingForward, corners
 from tokenizer import kind_of_token, special_ids
@@ -27,7 +27,7 @@ PICTURES, PROMPTS, MASK_PAIRS, TEXT_LENGTH = 8, 4, 6, 16
 WEIGHTS = {
     "score": 2.0, "presence": 1.5, "l1": 5.0, "giou": 2.0, "mask": 4.0, "dice": 4.0, "semantic": 1.0,
     "vit_kinds": 6.0, "fpn_kinds": 6.0, "fpn_box": 1.0, "fine": 1.5, "cover": 16.0,
-    "vit_names": 1.0, "fpn_names": 1.0, "vit_local": 2.0, "word": 6.0, "level": 0.1,
+    "vit_names": 1.0, "fpn_names": 1.0, "vit_local": 2.0, "word": 6.0, "exemplar": 6.0, "level": 0.1,
 }
 
 
@@ -121,6 +121,10 @@ class Step(torch.nn.Module):
         cls_for_text = torch.rand((), generator=generator).item() < 0.5
         prompt, mask = prompt_features(net, data, text, coarse, cls_for_text)
         mask4 = mask[:, None, None, :]
+        losses["exemplar"] = exemplar_loss(
+            normal, prompt[:, text.shape[1] : -1], data["boxes"], data["box_mask"], data["row"], data["objects"],
+            coarse_masks, helpers.word_scale, helpers.word_bias,
+        )
         row = data["row"]
         memory = net.encode(flat.index_select(0, row), prompt, mask4)
         targets = data["targets"]
