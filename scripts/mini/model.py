@@ -1,4 +1,5 @@
 """mini's configuration, its starting weights, and saving in the transformers layout."""
+import json
 import math
 import os
 import shutil
@@ -14,6 +15,7 @@ ensure_torchvision()
 from transformers import Sam3Config, Sam3Model  # noqa: E402
 
 PATCH = 12
+LICENCE = "Apache-2.0: trained from nothing by the sam3-node project, on scenes drawn by its own scripts."
 TILE = 8  # the learned position table covers TILE x TILE places and is repeated
 GRID_QUERIES = 6
 
@@ -136,6 +138,8 @@ def save_transformers(model, folder, state=None):
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     model.save_pretrained(fresh, state_dict=None if state is None else dict(state))  # it empties what it is given
+    config = fresh / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "licence": LICENCE}, indent=2) + "\n")
     write_tokenizer(fresh, model.config.vision_config.backbone_config.image_size)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
