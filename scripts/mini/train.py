@@ -16,9 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 
 from batches import batch_stream
-from losses import box_iou_terms, box_losses, cover_loss, dense_targets, exemplar_loss, local_masks, mask_losses, match, name_loss, score_loss, word_loss
+from losses import (
+    box_iou_terms, box_losses, cover_loss, dense_targets, exemplar_loss, local_masks, mask_losses, match, name_loss,
+    score_loss, word_loss,
+)
 from model import build_model, save_transformers
 from network import Helpers, TrainingForward, corners
 from tokenizer import kind_of_token, special_ids
@@ -258,7 +262,7 @@ def main():
     arguments.add_argument("--hours", type=float, default=1.5, help="time for the whole run, earlier parts of a resumed run included")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt")
-    arguments.add_argument("--init", type=Path, help="start from the averaged weights of another checkpoint")
+    arguments.add_argument("--init", type=Path, help="start from the weights of another run, packed by pack_checkpoint.py")
     arguments.add_argument("--resolution", type=int, default=192)
     arguments.add_argument("--rate", type=float, default=1e-3)
     arguments.add_argument("--steps", type=int, default=10**9, help="stop after so many steps (for trying things)")
@@ -289,12 +293,10 @@ def main():
         average.state, average.steps = saved["average"], saved["average_steps"]
         done, spent = saved["done"], saved["spent"]
     elif options.init:
-        saved = torch.load(options.init, weights_only=True)
-        step.load_state_dict(saved["step"])
-        model.load_state_dict(saved["average"])
+        with safe_open(str(options.init), "pt") as packed:
+            step.load_state_dict({k: packed.get_tensor(k) for k in packed.keys()}, strict=False)
+            done = int(packed.metadata()["done"])
         average = Average(model)
-        average.steps = 1000
-        step.helpers.load_state_dict({k[8:]: v for k, v in saved["step"].items() if k.startswith("helpers.")})
     if options.compile:
         net = step.net
         for name in ("backbone", "neck", "encode", "decode", "pixels_of", "masks_of"):
