@@ -36,12 +36,16 @@ export async function sam3(args: readonly string[], options: CliOptions = {}): P
   });
   let stdout = "";
   let stderr = "";
+  let interrupted = false;
   child.stdout.setEncoding("utf8").on("data", (chunk) => {
     stdout += chunk;
   });
   child.stderr.setEncoding("utf8").on("data", (chunk) => {
     stderr += chunk;
-    if (options.interruptAt?.test(stderr)) child.kill("SIGINT");
+    // Once, as a person does: a second signal could meet a process whose handlers are gone already.
+    if (interrupted || !options.interruptAt?.test(stderr)) return;
+    interrupted = true;
+    child.kill("SIGINT");
   });
   const code = await new Promise<number | NodeJS.Signals | null>((done, fail) => {
     child.once("error", fail);
