@@ -46,6 +46,7 @@ async function vitest() {
     show: true,
     quiet: true,
   });
+  if (!existsSync(report)) throw new Error(`vitest ended with ${code} and left no report`);
   const result = JSON.parse(await readFile(report, "utf8"));
   const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = result;
   // A file that cannot be loaded, or whose preparation failed, has no failed test in it.
@@ -65,6 +66,7 @@ async function pytest(folders, log) {
   await rm(report, { force: true });
   const args = ["-m", "pytest", "-q", `--junitxml=${report}`, ...folders];
   const { code } = await run(PYTHON, args, { log, show: true, quiet: true, env: { PYTHONPATH: REFERENCE } });
+  if (!existsSync(report)) throw new Error(`pytest ended with ${code} and left no report`);
   const xml = await readFile(report, "utf8");
   const number = (key) => Number(new RegExp(`<testsuite [^>]*\\b${key}="(\\d+)"`).exec(xml)?.[1] ?? 0);
   const skipped = number("skipped");
