@@ -2,10 +2,10 @@ import { readSignal } from "../abort.js";
 import { captureCaller, forCaller } from "../caller.js";
 import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
-import type { NativeEncoding, NativeFeatures } from "../native/addon.js";
+import type { NativeFeatures } from "../native/addon.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import { ConceptResult } from "./concept-result.js";
-import type { ImageEngine, PreparedPrompt } from "./image-engine.js";
+import type { Encoding, ImageEngine, PreparedPrompt } from "./image-engine.js";
 import type { ImageInput } from "./take-image.js";
 
 /** What every call that takes time accepts. */
@@ -57,7 +57,7 @@ export class EncodedImage {
   readonly #running = new Set<Promise<unknown>>();
 
   /** @internal */
-  constructor(engine: ImageEngine, encoding: NativeEncoding, source: ImageInput, decodeMs: number) {
+  constructor(engine: ImageEngine, encoding: Encoding, source: ImageInput, decodeMs: number) {
     const { features, encodeMs } = encoding;
     this.width = features.width;
     this.height = features.height;

@@ -5,10 +5,9 @@ import { Sam3Error } from "../errors.js";
 import type { Logger } from "../logger.js";
 import type {
   NativeAddon,
-  NativeConceptAnswer,
   NativeConceptObjects,
-  NativeEncoding,
   NativeFeatures,
+  NativeOutcome,
   NativePixels,
   NativeReplica,
   NativeTextFeatures,
@@ -39,6 +38,12 @@ export interface SegmentedText {
   readonly text: string;
   readonly truncated: boolean;
   readonly found: NativeConceptObjects;
+}
+
+/** Features with the time they took. */
+export interface Encoding {
+  readonly features: NativeFeatures;
+  readonly encodeMs: number;
 }
 
 /** Prompts in one native call. The addon bounds their memory itself; between calls other callers get their turn. */
@@ -86,13 +91,16 @@ export class ImageEngine {
   }
 
   /** Runs the image encoder; the features stay until `release`. */
-  async encodeImage(pixels: NativePixels, signal: AbortSignal | undefined): Promise<NativeEncoding> {
+  async encodeImage(pixels: NativePixels, signal: AbortSignal | undefined): Promise<Encoding> {
     this.assertOpen();
     const token = new this.#parts.addon.CancelToken();
     const encoding = await abortable(
       signal,
       token,
-      () => this.#parts.replica.encodeImage(pixels, token),
+      async () => {
+        const { items, workMs } = await this.#parts.replica.encodeImages([{ pixels, token }], { atOnce: 1 });
+        return { features: valueOf(items[0]), encodeMs: workMs };
+      },
       (late) => late.features.dispose(),
     );
     if (this.#closing) {
@@ -141,13 +149,7 @@ export class ImageEngine {
         signal,
       );
       some.forEach(({ text, truncated }, i) => {
-        const found = answer.prompts[i];
-        if (!found)
-          throw new Sam3Error(
-            "INTERNAL",
-            `The addon answered ${answer.prompts.length} of ${some.length} prompts.`,
-          );
-        out.push({ text, truncated, found });
+        out.push({ text, truncated, found: valueOf(answer[i]) });
       });
     }
     return out;
@@ -167,22 +169,48 @@ export class ImageEngine {
     ids: readonly Int32Array[],
     prompt: PreparedPrompt,
     signal: AbortSignal | undefined,
-  ): Promise<NativeConceptAnswer> {
+  ): Promise<readonly NativeOutcome<NativeConceptObjects>[]> {
     const { addon, replica } = this.#parts;
     const { boxes, labels, threshold } = prompt;
     const token = new addon.CancelToken();
-    const texts = await abortable(signal, token, () => replica.encodeTexts(ids, token), disposeAll);
+    const texts = await abortable(
+      signal,
+      token,
+      async () => {
+        const { items } = await replica.encodeTexts(
+          ids.map((one) => ({ ids: one, token })),
+          { atOnce: PROMPTS_PER_CALL },
+        );
+        return items.map(valueOf);
+      },
+      disposeAll,
+    );
     if (signal?.aborted) disposeAll(texts);
     return abortable(signal, token, async () => {
       try {
-        const prompts = texts.map((text) => ({ text, boxes, labels, threshold }));
-        return await replica.segmentConcepts(features, prompts, token);
+        const prompts = texts.map((text) => ({
+          features,
+          text,
+          boxes,
+          labels,
+          threshold,
+          semantic: false,
+          token,
+        }));
+        return (await replica.segmentConcepts(prompts, { atOnce: PROMPTS_PER_CALL })).items;
       } finally {
         // When the native call itself has ended, which on abort is later than the promise given out.
         disposeAll(texts);
       }
     });
   }
+}
+
+function valueOf<T>(outcome: NativeOutcome<T> | undefined): T {
+  if (outcome === undefined)
+    throw new Sam3Error("INTERNAL", "The addon answered fewer items than it was asked.");
+  if ("error" in outcome) throw outcome.error;
+  return outcome.value;
 }
 
 function disposeAll(texts: readonly NativeTextFeatures[]): void {

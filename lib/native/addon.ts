@@ -2,8 +2,10 @@
  * The whole surface of the compiled addon. Nothing else in this package touches the `.node` file, and nothing
  * tensor-shaped crosses it: pixels go in as bytes, masks come out as run lengths, features are opaque handles.
  *
- * Every promise rejects with an `Error` that carries a `code` of `Sam3ErrorCode`, or `"ABORTED"` when its token was
- * cancelled. Arguments are trusted: they were checked at the border (`lib/`).
+ * Work is given in lists and answered item by item: each has its own token and its own outcome. What decides how long
+ * to wait for others, what to evict and what to try again is TypeScript (`lib/devices`). Errors carry a `code` of
+ * `Sam3ErrorCode`, or `"ABORTED"` when their token was cancelled. Arguments are trusted: they were checked at the
+ * border.
  */
 export interface NativeAddon {
   /** Counts up with every change of this file; the loader refuses a binary that was built for another one. */
@@ -17,12 +19,14 @@ export interface NativeAddon {
 }
 
 /** The contract this TypeScript was written for. */
-export const ADDON_CONTRACT = 1;
+export const ADDON_CONTRACT = 2;
 
 export interface NativeDevice {
   /** `cpu`, `cuda:0`, … */
   readonly id: string;
   readonly name: string;
+  /** `GPU-…` or `MIG-…` as the CUDA driver says it; null on the CPU and where the driver does not tell. */
+  readonly uuid: string | null;
   readonly totalBytes: number;
   readonly freeBytes: number;
 }
@@ -49,6 +53,29 @@ export interface NativeBundle {
   readonly parts: Readonly<Record<string, string>>;
 }
 
+/** An error of the addon. */
+export type NativeError = Error & { readonly code: string };
+
+/**
+ * What became of one item: `ABORTED` (its own token), `OUT_OF_MEMORY`, `DEVICE_FAULT`, `MODEL_FAILED`, `DISPOSED` and
+ * `INVALID_ARGUMENT` are errors of items.
+ */
+export type NativeOutcome<T> = { readonly value: T } | { readonly error: NativeError };
+
+/** The answer to a list, in its order. The promise itself rejects only for what hits all alike: `DISPOSED`, `INTERNAL`. */
+export interface NativeBatch<T> {
+  readonly items: readonly NativeOutcome<T>[];
+  /** Milliseconds of work on the executor. */
+  readonly workMs: number;
+  /** Milliseconds spent waiting for the executor. */
+  readonly queueMs: number;
+}
+
+export interface NativeBatchOptions {
+  /** Most items in one forward; the addon uses fewer where memory is short. */
+  readonly atOnce: number;
+}
+
 /** One copy of a model on one device, with its own thread and queue. Every method returns at once. */
 export interface NativeReplica {
   /** Loads the parts of `bundle`; `onPart` is called after each one with its name, the count done and the total. */
@@ -57,16 +84,35 @@ export interface NativeReplica {
     token: NativeCancelToken,
     onPart: (name: string, done: number, total: number) => void,
   ): Promise<NativeLoadReport>;
-  /** Resizes the picture to the model's square, normalises it and runs the image encoder. `pixels.data` is only read, and is held until the promise settles. */
-  encodeImage(pixels: NativePixels, token: NativeCancelToken): Promise<NativeEncoding>;
-  /** Token ids (start and end included, at most `contextLength`, not padded) to prompt features, as one batch. */
-  encodeTexts(ids: readonly Int32Array[], token: NativeCancelToken): Promise<NativeTextFeatures[]>;
-  /** Decodes prompts on one picture; the answer keeps their order. */
+  /** Resizes pictures to the model's square, normalises them and runs the image encoder. `pixels.data` is only read, and is held until the promise settles. */
+  encodeImages(
+    items: readonly NativeImageItem[],
+    options: NativeBatchOptions,
+  ): Promise<NativeBatch<NativeFeatures>>;
+  /** Token ids to prompt features. */
+  encodeTexts(
+    items: readonly NativeTextItem[],
+    options: NativeBatchOptions,
+  ): Promise<NativeBatch<NativeTextFeatures>>;
+  /** Decodes concept prompts, on one picture or on several. */
   segmentConcepts(
+    items: readonly NativeConceptItem[],
+    options: NativeBatchOptions,
+  ): Promise<NativeBatch<NativeConceptObjects>>;
+  /** Decodes object prompts, on one picture or on several. */
+  segmentObjects(
+    items: readonly NativeObjectItem[],
+    options: NativeBatchOptions,
+  ): Promise<NativeBatch<NativeObjectMasks>>;
+  /** Copies features to the host's memory or back to the device; the old handle stays as it was. */
+  moveFeatures(
     features: NativeFeatures,
-    prompts: readonly NativeConceptPrompt[],
+    to: "host" | "device",
     token: NativeCancelToken,
-  ): Promise<NativeConceptAnswer>;
+  ): Promise<NativeFeatures>;
+  /** Gives memory the allocator keeps for later back to the device. Runs on the executor. */
+  trim(): Promise<void>;
+  memory(): NativeMemory;
   /** Calls waiting and running now, and bytes held by parts and features on the device. */
   stats(): {
     readonly queued: number;
@@ -83,6 +129,18 @@ export interface NativeLoadReport {
   readonly loadMs: number;
 }
 
+/** Memory of a replica's device. On the CPU the totals are the machine's, a container's limit respected. */
+export interface NativeMemory {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  /** Held by the allocator for live tensors; on the CPU model and features. */
+  readonly allocatedBytes: number;
+  /** The most `allocatedBytes` ever was; null where it is not known. */
+  readonly peakBytes: number | null;
+  readonly modelBytes: number;
+  readonly featureBytes: number;
+}
+
 /** Interleaved 8-bit RGB, `width * height * 3` bytes. */
 export interface NativePixels {
   readonly data: Uint8Array;
@@ -90,18 +148,24 @@ export interface NativePixels {
   readonly height: number;
 }
 
-export interface NativeEncoding {
-  readonly features: NativeFeatures;
-  /** Milliseconds of work on the executor, waiting in the queue left out. */
-  readonly encodeMs: number;
-  readonly queueMs: number;
+export interface NativeImageItem {
+  readonly pixels: NativePixels;
+  readonly token: NativeCancelToken;
 }
 
-/** Features of one picture on one device. */
+export interface NativeTextItem {
+  /** Start and end included, at most `contextLength`, not padded. */
+  readonly ids: Int32Array;
+  readonly token: NativeCancelToken;
+}
+
+/** Features of one picture, made by one replica. */
 export interface NativeFeatures {
   readonly width: number;
   readonly height: number;
   readonly bytes: number;
+  /** Where the bytes are. Only features on the device can be decoded from. */
+  readonly tier: "device" | "host";
   readonly disposed: boolean;
   dispose(): void;
 }
@@ -113,7 +177,8 @@ export interface NativeTextFeatures {
   dispose(): void;
 }
 
-export interface NativeConceptPrompt {
+export interface NativeConceptItem {
+  readonly features: NativeFeatures;
   readonly text: NativeTextFeatures;
   /** Exemplar boxes, four numbers each: centre x, centre y, width, height in 0–1 of the picture. */
   readonly boxes: Float32Array;
@@ -121,12 +186,9 @@ export interface NativeConceptPrompt {
   readonly labels: Uint8Array;
   /** Objects with a joint score above this are kept, 0–1. */
   readonly threshold: number;
-}
-
-export interface NativeConceptAnswer {
-  readonly prompts: readonly NativeConceptObjects[];
-  readonly decodeMs: number;
-  readonly queueMs: number;
+  /** Whether the semantic map is wanted too. */
+  readonly semantic: boolean;
+  readonly token: NativeCancelToken;
 }
 
 export interface NativeConceptObjects {
@@ -134,6 +196,8 @@ export interface NativeConceptObjects {
   readonly presence: number;
   /** Best score first. */
   readonly objects: readonly NativeObject[];
+  /** Every pixel that shows the concept; null unless it was asked for. Run lengths as in `NativeObject`. */
+  readonly semantic: { readonly counts: Uint32Array; readonly area: number } | null;
 }
 
 export interface NativeObject {
@@ -146,7 +210,42 @@ export interface NativeObject {
   readonly area: number;
 }
 
-/** Cancels the calls it was given to; work stops before the next stage. */
+export interface NativeObjectItem {
+  readonly features: NativeFeatures;
+  /** x, y pairs in pixels of the original picture; a box comes as its two corners. */
+  readonly points: Float32Array;
+  /** One per point: 1 positive, 0 negative, 2 upper left and 3 lower right corner of a box. */
+  readonly labels: Int32Array;
+  /** Low-resolution logits of an earlier answer, `maskSize * maskSize`. */
+  readonly mask: Float32Array | null;
+  /** Three masks instead of the best one. */
+  readonly multimask: boolean;
+  /** Logit above which a pixel belongs to the object. */
+  readonly maskThreshold: number;
+  /** Holes of at most so many cells of the low-resolution mask are filled; 0 = none. */
+  readonly maxHoleArea: number;
+  /** Specks of at most so many cells of the low-resolution mask are removed; 0 = none. */
+  readonly maxSprinkleArea: number;
+  readonly token: NativeCancelToken;
+}
+
+export interface NativeObjectMasks {
+  /** One, or three in the order of the model's mask tokens. */
+  readonly masks: readonly NativeObjectMask[];
+  /** Logit of whether there is an object at all. */
+  readonly objectScore: number;
+}
+
+export interface NativeObjectMask {
+  /** The model's own guess of the mask's IoU. */
+  readonly quality: number;
+  readonly counts: Uint32Array;
+  readonly area: number;
+  /** Logits of `maskSize * maskSize`, clamped to ±32: what a further call takes as `mask`. */
+  readonly lowRes: Float32Array;
+}
+
+/** Cancels the items it was given to; work stops before the next stage. */
 export interface NativeCancelToken {
   cancel(): void;
 }

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it, vi } from "vitest";
 import { loadEngine } from "../../lib/load-engine.js";
 import type { LoadOptions } from "../../lib/options.js";
 import { Sam3 } from "../../lib/sam3.js";
-import { type FakeState, fakeAddon } from "./fake-addon.js";
+import { type FakeState, fakeAddon, fakeDevice } from "./fake-addon.js";
 import { writeFakeBundle } from "./fake-bundle.js";
 
 let folder: string;
@@ -30,8 +30,8 @@ async function open(changes: Partial<FakeState> = {}, options: LoadOptions = {})
   return { sam, state, lines, addon };
 }
 
-const gpu = (n: number) => ({ id: `cuda:${n}`, name: `Fake GPU ${n}`, totalBytes: 1, freeBytes: 1 });
-const cpu = { id: "cpu", name: "Fake CPU", totalBytes: 1, freeBytes: 1 };
+const gpu = (n: number) => fakeDevice(`cuda:${n}`);
+const cpu = fakeDevice("cpu");
 
 describe("loading", () => {
   it("tells the model's facts and prints as one line", async () => {
@@ -497,7 +497,7 @@ describe("failures of the addon", () => {
 
   it("hurt one call, and the next one works", async () => {
     const { sam, state } = await open({
-      failures: { encodeImage: Object.assign(new Error("bad"), { code: "MODEL_FAILED" }) },
+      failures: { encodeImages: Object.assign(new Error("bad"), { code: "MODEL_FAILED" }) },
     });
     await expect(sam.image.encode(picture)).rejects.toMatchObject({ code: "MODEL_FAILED" });
     state.failures = {};
