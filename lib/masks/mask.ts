@@ -3,6 +3,7 @@ import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
 import { type MaskPolygon, ringArea, simplifyRing, tracePolygons } from "./polygons.js";
 import { type CocoRle, checkCounts, countsFromBitmap, decodeCounts, encodeCounts } from "./rle.js";
+import { areaOf, overlapOf, unite } from "./runs.js";
 
 /** `[x1, y1, x2, y2]` in pixels of the original picture; x2 and y2 are not included. */
 export type Box = [x1: number, y1: number, x2: number, y2: number];
@@ -100,11 +101,7 @@ export class Mask {
 
   /** Pixels inside. */
   get area(): number {
-    if (this.#area === undefined) {
-      let sum = 0;
-      for (let i = 1; i < this.#counts.length; i += 2) sum += this.#counts[i] as number;
-      this.#area = sum;
-    }
+    this.#area ??= areaOf(this.#counts);
     return this.#area;
   }
 
@@ -212,15 +209,32 @@ export class Mask {
    * @throws {Sam3Error} `INVALID_ARGUMENT` when the sizes differ
    */
   iou(other: Mask): number {
-    if (other.width !== this.width || other.height !== this.height) {
-      throw new Sam3Error(
-        "INVALID_ARGUMENT",
-        `Masks of ${this.width}×${this.height} and ${other.width}×${other.height} cannot be compared.`,
-      );
-    }
-    const both = overlap(this.#counts, other.#counts);
+    const both = this.overlap(other);
     const either = this.area + other.area - both;
     return either === 0 ? 0 : both / either;
+  }
+
+  /**
+   * Pixels that are inside this mask and another one of the same picture.
+   *
+   * @throws {Sam3Error} `INVALID_ARGUMENT` when the sizes differ
+   */
+  overlap(other: Mask): number {
+    this.#assertSameSize(other);
+    const [ax1, ay1, ax2, ay2] = this.box;
+    const [bx1, by1, bx2, by2] = other.box;
+    if (ax1 >= bx2 || bx1 >= ax2 || ay1 >= by2 || by1 >= ay2) return 0;
+    return overlapOf(this.#counts, other.#counts);
+  }
+
+  /**
+   * The mask of what is inside this one, another one of the same picture, or both.
+   *
+   * @throws {Sam3Error} `INVALID_ARGUMENT` when the sizes differ
+   */
+  union(other: Mask): Mask {
+    this.#assertSameSize(other);
+    return new Mask(unite(this.#counts, other.#counts), this.width, this.height);
   }
 
   /** Whether the pixel that holds the point (x, y) is inside; false outside the picture. */
@@ -248,6 +262,15 @@ export class Mask {
 
   [INSPECT](): string {
     return `Mask { ${this.width}×${this.height}, ${this.area} px, box [${this.box.join(", ")}] }`;
+  }
+
+  #assertSameSize(other: Mask): void {
+    if (other.width !== this.width || other.height !== this.height) {
+      throw new Sam3Error(
+        "INVALID_ARGUMENT",
+        `Masks of ${this.width}×${this.height} and ${other.width}×${other.height} belong to different pictures.`,
+      );
+    }
   }
 
   #tightBox(): Box {
@@ -295,22 +318,4 @@ function runStarts(counts: Uint32Array): Float64Array {
     at += counts[i] as number;
   }
   return starts;
-}
-
-/** Pixels inside both, walking the two lists of runs side by side. */
-function overlap(a: Uint32Array, b: Uint32Array): number {
-  let i = 0;
-  let j = 0;
-  let leftA = a[0] ?? 0;
-  let leftB = b[0] ?? 0;
-  let both = 0;
-  while (i < a.length && j < b.length) {
-    const step = Math.min(leftA, leftB);
-    if (i % 2 === 1 && j % 2 === 1) both += step;
-    leftA -= step;
-    leftB -= step;
-    if (leftA === 0) leftA = a[++i] ?? 0;
-    if (leftB === 0) leftB = b[++j] ?? 0;
-  }
-  return both;
 }

@@ -1,3 +1,5 @@
+import { forEachColumnRun } from "./runs.js";
+
 /** A closed ring of corners `[x, y]` in pixels; the first corner is not repeated at the end. */
 export type Ring = [x: number, y: number][];
 
@@ -109,22 +111,11 @@ function columnRuns(counts: Uint32Array, height: number): Runs {
   const column: number[] = [];
   const top: number[] = [];
   const bottom: number[] = [];
-  let at = 0;
-  for (let i = 0; i < counts.length; i++) {
-    const run = counts[i] as number;
-    if (i % 2 === 1) {
-      // A run may go on into the next columns.
-      for (let start = at; start < at + run; ) {
-        const x = Math.floor(start / height);
-        const end = Math.min(at + run, (x + 1) * height);
-        column.push(x);
-        top.push(start - x * height);
-        bottom.push(end - x * height);
-        start = end;
-      }
-    }
-    at += run;
-  }
+  forEachColumnRun(counts, height, (x, from, to) => {
+    column.push(x);
+    top.push(from);
+    bottom.push(to);
+  });
   return { column: Int32Array.from(column), top: Int32Array.from(top), bottom: Int32Array.from(bottom) };
 }
 
