@@ -18,6 +18,8 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
     auto device = Napi::Object::New(info.Env());
     device.Set("id", Napi::String::New(info.Env(), found[i].id));
     device.Set("name", Napi::String::New(info.Env(), found[i].name));
+    device.Set("uuid", found[i].uuid.empty() ? info.Env().Null()
+                                             : Napi::Value(Napi::String::New(info.Env(), found[i].uuid)));
     device.Set("totalBytes", Napi::Number::New(info.Env(), static_cast<double>(found[i].total_bytes)));
     device.Set("freeBytes", Napi::Number::New(info.Env(), static_cast<double>(found[i].free_bytes)));
     list.Set(static_cast<std::uint32_t>(i), device);

@@ -1,14 +1,16 @@
 #include "binding/handles.h"
 
+#include <string>
+#include <utility>
+
 #include "binding/environment.h"
+#include "core/features.h"
 
 namespace sam3::binding {
 namespace {
 
 // Tags tell our objects from others before anything is unwrapped.
 constexpr napi_type_tag cancel_tag = {0x7361d3c0de4a11ce, 0x01};
-constexpr napi_type_tag features_tag = {0x7361d3c0de4a11ce, 0x02};
-constexpr napi_type_tag text_tag = {0x7361d3c0de4a11ce, 0x03};
 
 template <class Handle>
 Handle* unwrap(const Napi::Value& value, const napi_type_tag& tag, const char* name) {
@@ -16,15 +18,6 @@ Handle* unwrap(const Napi::Value& value, const napi_type_tag& tag, const char* n
     throw Napi::TypeError::New(value.Env(), std::string("Expected a ") + name + ".");
   }
   return Handle::Unwrap(value.As<Napi::Object>());
-}
-
-// The native object is handed to its JavaScript constructor as an External, which JavaScript cannot make.
-template <class Ref>
-Ref take(const Napi::CallbackInfo& info, const char* name) {
-  if (info.Length() != 1 || !info[0].IsExternal()) {
-    throw Napi::TypeError::New(info.Env(), std::string(name) + " is made by a replica only.");
-  }
-  return std::move(*info[0].As<Napi::External<Ref>>().Data());
 }
 
 }  // namespace
@@ -43,92 +36,86 @@ CancelTokenHandle::CancelTokenHandle(const Napi::CallbackInfo& info) : Napi::Obj
 
 void CancelTokenHandle::cancel(const Napi::CallbackInfo&) { token_->cancel(); }
 
-Napi::Function FeaturesHandle::define(Napi::Env env) {
-  return DefineClass(env, "Features",
-                     {InstanceAccessor("width", &FeaturesHandle::width, nullptr, napi_enumerable),
-                      InstanceAccessor("height", &FeaturesHandle::height, nullptr, napi_enumerable),
-                      InstanceAccessor("bytes", &FeaturesHandle::bytes, nullptr, napi_enumerable),
-                      InstanceAccessor("disposed", &FeaturesHandle::disposed, nullptr, napi_enumerable),
-                      InstanceMethod("dispose", &FeaturesHandle::dispose)});
+template <class Kind>
+Napi::Function NativeHandle<Kind>::define(Napi::Env env) {
+  using Handle = NativeHandle<Kind>;
+  return Handle::DefineClass(
+      env, Kind::name,
+      {Handle::InstanceAccessor("bytes", &Handle::bytes, nullptr, napi_enumerable),
+       Handle::InstanceAccessor("disposed", &Handle::disposed, nullptr, napi_enumerable),
+       Handle::InstanceMethod("dispose", &Handle::dispose)});
 }
 
-Napi::Object FeaturesHandle::make(Napi::Env env, ImageRef features) {
-  return Environment::of(env).features.New({Napi::External<ImageRef>::New(env, &features)});
+// The native object is handed to its JavaScript constructor as an External, which JavaScript cannot make.
+template <class Kind>
+Napi::Object NativeHandle<Kind>::make(Napi::Env env, Ref held) {
+  return Kind::constructor(env).New({Napi::External<Ref>::New(env, &held)});
 }
 
-ImageRef FeaturesHandle::from(const Napi::Value& value) {
-  return unwrap<FeaturesHandle>(value, features_tag, "Features")->features_;
+template <class Kind>
+typename Kind::Ref NativeHandle<Kind>::from(const Napi::Value& value) {
+  Ref held = unwrap<NativeHandle<Kind>>(value, Kind::tag, Kind::name)->held_;
+  if (!held) throw Error("DISPOSED", std::string("The ") + Kind::thing + " was disposed.");
+  return held;
 }
 
-FeaturesHandle::FeaturesHandle(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<FeaturesHandle>(info),
-      features_(take<ImageRef>(info, "Features")),
-      width_(features_->width()),
-      height_(features_->height()),
-      bytes_(features_->bytes()) {
-  info.This().As<Napi::Object>().TypeTag(&features_tag);
+template <class Kind>
+NativeHandle<Kind>::NativeHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeHandle<Kind>>(info) {
+  if (info.Length() != 1 || !info[0].IsExternal()) {
+    throw Napi::TypeError::New(info.Env(), std::string(Kind::name) + " is made by a replica only.");
+  }
+  held_ = std::move(*info[0].template As<Napi::External<Ref>>().Data());
+  bytes_ = held_->bytes();
+  auto object = info.This().template As<Napi::Object>();
+  object.TypeTag(&Kind::tag);
+  Kind::describe(object, held_);
   Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes_);
 }
 
-void FeaturesHandle::Finalize(Napi::Env env) { release(env); }
+template <class Kind>
+void NativeHandle<Kind>::Finalize(Napi::Env env) {
+  release(env);
+}
 
-void FeaturesHandle::release(Napi::Env env) {
-  if (!features_) return;
-  features_.reset();
+template <class Kind>
+void NativeHandle<Kind>::release(Napi::Env env) {
+  if (!held_) return;
+  held_.reset();
   Napi::MemoryManagement::AdjustExternalMemory(env, -bytes_);
 }
 
-Napi::Value FeaturesHandle::width(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(width_));
-}
-Napi::Value FeaturesHandle::height(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(height_));
-}
-Napi::Value FeaturesHandle::bytes(const Napi::CallbackInfo& info) {
+template <class Kind>
+Napi::Value NativeHandle<Kind>::bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(bytes_));
 }
-Napi::Value FeaturesHandle::disposed(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), features_ == nullptr);
-}
-void FeaturesHandle::dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
 
-Napi::Function TextFeaturesHandle::define(Napi::Env env) {
-  return DefineClass(env, "TextFeatures",
-                     {InstanceAccessor("bytes", &TextFeaturesHandle::bytes, nullptr, napi_enumerable),
-                      InstanceAccessor("disposed", &TextFeaturesHandle::disposed, nullptr, napi_enumerable),
-                      InstanceMethod("dispose", &TextFeaturesHandle::dispose)});
+template <class Kind>
+Napi::Value NativeHandle<Kind>::disposed(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), held_ == nullptr);
 }
 
-Napi::Object TextFeaturesHandle::make(Napi::Env env, TextRef features) {
-  return Environment::of(env).text_features.New({Napi::External<TextRef>::New(env, &features)});
+template <class Kind>
+void NativeHandle<Kind>::dispose(const Napi::CallbackInfo& info) {
+  release(info.Env());
 }
 
-TextRef TextFeaturesHandle::from(const Napi::Value& value) {
-  return unwrap<TextFeaturesHandle>(value, text_tag, "TextFeatures")->features_;
+Napi::FunctionReference& ImageFeaturesKind::constructor(Napi::Env env) { return Environment::of(env).features; }
+
+void ImageFeaturesKind::describe(Napi::Object object, const Ref& held) {
+  const Napi::Env env = object.Env();
+  const auto tell = [&](const char* key, const Napi::Value& value) {
+    object.DefineProperty(Napi::PropertyDescriptor::Value(key, value, napi_enumerable));
+  };
+  tell("width", Napi::Number::New(env, static_cast<double>(held->tensors().width)));
+  tell("height", Napi::Number::New(env, static_cast<double>(held->tensors().height)));
+  tell("tier", Napi::String::New(env, held->tier() == Tier::device ? "device" : "host"));
 }
 
-TextFeaturesHandle::TextFeaturesHandle(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<TextFeaturesHandle>(info),
-      features_(take<TextRef>(info, "TextFeatures")),
-      bytes_(features_->bytes()) {
-  info.This().As<Napi::Object>().TypeTag(&text_tag);
-  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes_);
-}
+Napi::FunctionReference& TextFeaturesKind::constructor(Napi::Env env) { return Environment::of(env).text_features; }
 
-void TextFeaturesHandle::Finalize(Napi::Env env) { release(env); }
+void TextFeaturesKind::describe(Napi::Object, const Ref&) {}
 
-void TextFeaturesHandle::release(Napi::Env env) {
-  if (!features_) return;
-  features_.reset();
-  Napi::MemoryManagement::AdjustExternalMemory(env, -bytes_);
-}
-
-Napi::Value TextFeaturesHandle::bytes(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(bytes_));
-}
-Napi::Value TextFeaturesHandle::disposed(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), features_ == nullptr);
-}
-void TextFeaturesHandle::dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+template class NativeHandle<ImageFeaturesKind>;
+template class NativeHandle<TextFeaturesKind>;
 
 }  // namespace sam3::binding

@@ -24,37 +24,18 @@ class CancelTokenHandle : public Napi::ObjectWrap<CancelTokenHandle> {
   CancelRef token_ = std::make_shared<CancelToken>();
 };
 
-class FeaturesHandle : public Napi::ObjectWrap<FeaturesHandle> {
+// What every handle to native memory does: it weighs on the collector, is let go once, and tells its size for ever.
+// `Kind` says what differs: its name, type tag, constructor and properties of its own.
+template <class Kind>
+class NativeHandle : public Napi::ObjectWrap<NativeHandle<Kind>> {
  public:
+  using Ref = typename Kind::Ref;
+
   static Napi::Function define(Napi::Env env);
-  static Napi::Object make(Napi::Env env, ImageRef features);
-  // Null where it was disposed. Throws a TypeError for any other object.
-  static ImageRef from(const Napi::Value& value);
-  explicit FeaturesHandle(const Napi::CallbackInfo& info);
-  void Finalize(Napi::Env env) override;
-
- private:
-  Napi::Value width(const Napi::CallbackInfo& info);
-  Napi::Value height(const Napi::CallbackInfo& info);
-  Napi::Value bytes(const Napi::CallbackInfo& info);
-  Napi::Value disposed(const Napi::CallbackInfo& info);
-  void dispose(const Napi::CallbackInfo& info);
-  void release(Napi::Env env);
-
-  ImageRef features_;
-  // Still told after dispose().
-  std::int64_t width_ = 0;
-  std::int64_t height_ = 0;
-  std::int64_t bytes_ = 0;
-};
-
-class TextFeaturesHandle : public Napi::ObjectWrap<TextFeaturesHandle> {
- public:
-  static Napi::Function define(Napi::Env env);
-  static Napi::Object make(Napi::Env env, TextRef features);
-  // Null where it was disposed. Throws a TypeError for any other object.
-  static TextRef from(const Napi::Value& value);
-  explicit TextFeaturesHandle(const Napi::CallbackInfo& info);
+  static Napi::Object make(Napi::Env env, Ref held);
+  // Throws DISPOSED where it was let go, and a TypeError for any other object.
+  static Ref from(const Napi::Value& value);
+  explicit NativeHandle(const Napi::CallbackInfo& info);
   void Finalize(Napi::Env env) override;
 
  private:
@@ -63,8 +44,29 @@ class TextFeaturesHandle : public Napi::ObjectWrap<TextFeaturesHandle> {
   void dispose(const Napi::CallbackInfo& info);
   void release(Napi::Env env);
 
-  TextRef features_;
+  Ref held_;
   std::int64_t bytes_ = 0;
 };
+
+struct ImageFeaturesKind {
+  using Ref = ImageRef;
+  static constexpr const char* name = "Features";
+  static constexpr const char* thing = "encoded picture";
+  static constexpr napi_type_tag tag = {0x7361d3c0de4a11ce, 0x02};
+  static Napi::FunctionReference& constructor(Napi::Env env);
+  static void describe(Napi::Object object, const Ref& held);
+};
+
+struct TextFeaturesKind {
+  using Ref = TextRef;
+  static constexpr const char* name = "TextFeatures";
+  static constexpr const char* thing = "encoded text";
+  static constexpr napi_type_tag tag = {0x7361d3c0de4a11ce, 0x03};
+  static Napi::FunctionReference& constructor(Napi::Env env);
+  static void describe(Napi::Object object, const Ref& held);
+};
+
+using FeaturesHandle = NativeHandle<ImageFeaturesKind>;
+using TextFeaturesHandle = NativeHandle<TextFeaturesKind>;
 
 }  // namespace sam3::binding

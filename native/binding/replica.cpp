@@ -4,75 +4,12 @@
 #include <utility>
 #include <vector>
 
+#include "binding/convert.h"
 #include "binding/environment.h"
 #include "binding/handles.h"
 
 namespace sam3::binding {
 namespace {
-
-Napi::Number number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
-
-std::int64_t integer(const Napi::Object& object, const char* key) {
-  return object.Get(key).As<Napi::Number>().Int64Value();
-}
-
-std::array<double, 3> triple(const Napi::Value& value) {
-  const auto list = value.As<Napi::Array>();
-  std::array<double, 3> result{};
-  for (std::uint32_t i = 0; i < 3; ++i) result[i] = list.Get(i).As<Napi::Number>().DoubleValue();
-  return result;
-}
-
-BundleSpec read_bundle(const Napi::Object& object) {
-  BundleSpec spec;
-  spec.resolution = integer(object, "resolution");
-  spec.feature_size = integer(object, "featureSize");
-  spec.mask_size = integer(object, "maskSize");
-  spec.dtype = object.Get("dtype").As<Napi::String>().Utf8Value();
-  spec.mean = triple(object.Get("mean"));
-  spec.std = triple(object.Get("std"));
-  spec.mask_threshold = object.Get("maskThreshold").As<Napi::Number>().DoubleValue();
-  spec.context_length = integer(object, "contextLength");
-  spec.pad_token = integer(object, "padToken");
-  const auto parts = object.Get("parts").As<Napi::Object>();
-  const Napi::Array names = parts.GetPropertyNames();
-  for (std::uint32_t i = 0; i < names.Length(); ++i) {
-    const auto name = names.Get(i).As<Napi::String>().Utf8Value();
-    spec.parts.emplace_back(name, parts.Get(name).As<Napi::String>().Utf8Value());
-  }
-  return spec;
-}
-
-template <class Typed, class T>
-std::vector<T> copy_typed(const Napi::Value& value) {
-  const auto typed = value.As<Typed>();
-  return {typed.Data(), typed.Data() + typed.ElementLength()};
-}
-
-Napi::Object write_object(Napi::Env env, const FoundObject& found) {
-  auto object = Napi::Object::New(env);
-  object.Set("score", number(env, found.score));
-  auto box = Napi::Float64Array::New(env, 4);
-  std::copy(found.box.begin(), found.box.end(), box.Data());
-  object.Set("box", box);
-  auto counts = Napi::Uint32Array::New(env, found.mask.counts.size());
-  std::copy(found.mask.counts.begin(), found.mask.counts.end(), counts.Data());
-  object.Set("counts", counts);
-  object.Set("area", number(env, static_cast<double>(found.mask.area)));
-  return object;
-}
-
-Napi::Object write_finding(Napi::Env env, const ConceptFinding& finding) {
-  auto objects = Napi::Array::New(env, finding.objects.size());
-  for (std::size_t i = 0; i < finding.objects.size(); ++i) {
-    const Napi::HandleScope scope(env);
-    objects.Set(static_cast<std::uint32_t>(i), write_object(env, finding.objects[i]));
-  }
-  auto result = Napi::Object::New(env);
-  result.Set("presence", number(env, finding.presence));
-  result.Set("objects", objects);
-  return result;
-}
 
 // Runs `call` with a fresh promise. What goes wrong on the way is a rejection, so that callers have one way to fail.
 template <class Call>
@@ -89,14 +26,77 @@ Napi::Value promised(Napi::Env env, const Call& call) {
   return promise;
 }
 
+// The items of a list call. One that cannot be read is carried along as its own failure.
+template <class T, class Read>
+std::vector<Item<T>> read_items(const Napi::Value& value, const Read& read) {
+  if (!value.IsArray()) throw Error("INVALID_ARGUMENT", "Expected a list of items.");
+  const auto list = value.As<Napi::Array>();
+  std::vector<Item<T>> items;
+  for (std::uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::HandleScope scope(value.Env());
+    try {
+      const Napi::Value entry = list.Get(i);
+      if (!entry.IsObject()) throw Error("INVALID_ARGUMENT", "An item is not an object.");
+      const auto item = entry.As<Napi::Object>();
+      CancelRef cancel = CancelTokenHandle::from(item.Get("token"));
+      items.push_back({read(item), std::move(cancel)});
+    } catch (const Error& error) {
+      items.push_back({error, nullptr});
+    } catch (const Napi::Error& error) {
+      items.push_back({Error("INVALID_ARGUMENT", error.Message()), nullptr});
+    }
+  }
+  return items;
+}
+
+std::size_t read_at_once(const Napi::Value& options) {
+  const Napi::Value value = options.IsObject() ? options.As<Napi::Object>().Get("atOnce") : options;
+  const double at_once = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
+  if (!(at_once >= 1)) throw Error("INVALID_ARGUMENT", "atOnce is not a number of items.");
+  return static_cast<std::size_t>(std::min(at_once, 1e6));
+}
+
+// Receives the answer to a list call and makes a NativeBatch of it.
+template <class T>
+Done<Batch<T>> settle_batch(Napi::Env env, const PendingRef& pending) {
+  return settle_with<Batch<T>>(env, pending, [](Napi::Env js, Batch<T> batch) {
+    auto items = Napi::Array::New(js, batch.items.size());
+    for (std::size_t i = 0; i < batch.items.size(); ++i) {
+      const Napi::HandleScope scope(js);
+      auto outcome = Napi::Object::New(js);
+      if (const Error* error = std::get_if<Error>(&batch.items[i])) {
+        outcome.Set("error", coded_error(js, *error).Value());
+      } else {
+        outcome.Set("value", write(js, std::get<T>(batch.items[i])));
+      }
+      items.Set(static_cast<std::uint32_t>(i), outcome);
+    }
+    auto result = Napi::Object::New(js);
+    result.Set("items", items);
+    result.Set("workMs", number(js, batch.work_ms));
+    result.Set("queueMs", number(js, batch.queue_ms));
+    return result;
+  });
+}
+
+Tier read_tier(const Napi::Value& value) {
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (name == "device") return Tier::device;
+  if (name == "host") return Tier::host;
+  throw Error("INVALID_ARGUMENT", "Features are moved to \"host\" or to \"device\".");
+}
+
 }  // namespace
 
 Napi::Function ReplicaHandle::define(Napi::Env env) {
   return DefineClass(env, "Replica",
                      {InstanceMethod("load", &ReplicaHandle::load),
-                      InstanceMethod("encodeImage", &ReplicaHandle::encode_image),
+                      InstanceMethod("encodeImages", &ReplicaHandle::encode_images),
                       InstanceMethod("encodeTexts", &ReplicaHandle::encode_texts),
                       InstanceMethod("segmentConcepts", &ReplicaHandle::segment_concepts),
+                      InstanceMethod("segmentObjects", &ReplicaHandle::segment_objects),
+                      InstanceMethod("moveFeatures", &ReplicaHandle::move_features),
+                      InstanceMethod("trim", &ReplicaHandle::trim), InstanceMethod("memory", &ReplicaHandle::memory),
                       InstanceMethod("stats", &ReplicaHandle::stats), InstanceMethod("close", &ReplicaHandle::close)});
 }
 
@@ -146,76 +146,73 @@ Napi::Value ReplicaHandle::load(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value ReplicaHandle::encode_image(const Napi::CallbackInfo& info) {
+Napi::Value ReplicaHandle::encode_images(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&](const PendingRef& pending) {
-    const auto object = info[0].As<Napi::Object>();
-    const auto data = object.Get("data").As<Napi::Uint8Array>();
-    const Pixels pixels{data.Data(), data.ByteLength(), integer(object, "width"), integer(object, "height")};
-    CancelRef cancel = CancelTokenHandle::from(info[1]);
-    pending->keep(data);
+    auto items = read_items<Pixels>(info[0], [&](const Napi::Object& item) {
+      const Pixels pixels = read_pixels(item);
+      pending->keep(pixels_data(item));
+      return pixels;
+    });
+    const std::size_t at_once = read_at_once(info[1]);
     pending->keep(info.This().As<Napi::Object>());
-    replica_->encode_image(pixels, std::move(cancel),
-                           settle_with<Encoding>(info.Env(), pending, [](Napi::Env env, Encoding encoding) {
-                             auto result = Napi::Object::New(env);
-                             result.Set("features", FeaturesHandle::make(env, std::move(encoding.features)));
-                             result.Set("encodeMs", number(env, encoding.encode_ms));
-                             result.Set("queueMs", number(env, encoding.queue_ms));
-                             return result;
-                           }));
+    replica_->encode_images(std::move(items), at_once, settle_batch<ImageRef>(info.Env(), pending));
   });
 }
 
 Napi::Value ReplicaHandle::encode_texts(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&](const PendingRef& pending) {
-    const auto list = info[0].As<Napi::Array>();
-    std::vector<std::vector<std::int32_t>> ids;
-    for (std::uint32_t i = 0; i < list.Length(); ++i) {
-      ids.push_back(copy_typed<Napi::Int32Array, std::int32_t>(list.Get(i)));
-    }
-    CancelRef cancel = CancelTokenHandle::from(info[1]);
+    auto items = read_items<std::vector<std::int32_t>>(info[0], read_ids);
+    const std::size_t at_once = read_at_once(info[1]);
     pending->keep(info.This().As<Napi::Object>());
-    replica_->encode_texts(
-        std::move(ids), std::move(cancel),
-        settle_with<std::vector<TextRef>>(info.Env(), pending, [](Napi::Env env, std::vector<TextRef> texts) {
-          auto result = Napi::Array::New(env, texts.size());
-          for (std::size_t i = 0; i < texts.size(); ++i) {
-            result.Set(static_cast<std::uint32_t>(i), TextFeaturesHandle::make(env, std::move(texts[i])));
-          }
-          return result;
-        }));
+    replica_->encode_texts(std::move(items), at_once, settle_batch<TextRef>(info.Env(), pending));
   });
 }
 
 Napi::Value ReplicaHandle::segment_concepts(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&](const PendingRef& pending) {
-    ImageRef image = FeaturesHandle::from(info[0]);
-    if (!image) throw Error("DISPOSED", "The encoded picture was disposed.");
-    const auto list = info[1].As<Napi::Array>();
-    std::vector<ConceptPrompt> prompts;
-    for (std::uint32_t i = 0; i < list.Length(); ++i) {
-      const auto object = list.Get(i).As<Napi::Object>();
-      ConceptPrompt prompt{TextFeaturesHandle::from(object.Get("text")),
-                           copy_typed<Napi::Float32Array, float>(object.Get("boxes")),
-                           copy_typed<Napi::Uint8Array, std::uint8_t>(object.Get("labels")),
-                           object.Get("threshold").As<Napi::Number>().DoubleValue()};
-      if (!prompt.text) throw Error("DISPOSED", "The encoded text was disposed.");
-      prompts.push_back(std::move(prompt));
-    }
+    auto items = read_items<ConceptPrompt>(info[0], read_concept);
+    const std::size_t at_once = read_at_once(info[1]);
+    pending->keep(info.This().As<Napi::Object>());
+    replica_->segment_concepts(std::move(items), at_once, settle_batch<ConceptFinding>(info.Env(), pending));
+  });
+}
+
+Napi::Value ReplicaHandle::segment_objects(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&](const PendingRef& pending) {
+    auto items = read_items<ObjectPrompt>(info[0], read_object);
+    const std::size_t at_once = read_at_once(info[1]);
+    pending->keep(info.This().As<Napi::Object>());
+    replica_->segment_objects(std::move(items), at_once, settle_batch<ObjectFinding>(info.Env(), pending));
+  });
+}
+
+Napi::Value ReplicaHandle::move_features(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&](const PendingRef& pending) {
+    ImageRef features = FeaturesHandle::from(info[0]);
+    const Tier to = read_tier(info[1]);
     CancelRef cancel = CancelTokenHandle::from(info[2]);
     pending->keep(info.This().As<Napi::Object>());
-    replica_->segment_concepts(std::move(image), std::move(prompts), std::move(cancel),
-                               settle_with<ConceptAnswer>(info.Env(), pending, [](Napi::Env env, ConceptAnswer answer) {
-                                 auto list = Napi::Array::New(env, answer.prompts.size());
-                                 for (std::size_t i = 0; i < answer.prompts.size(); ++i) {
-                                   list.Set(static_cast<std::uint32_t>(i), write_finding(env, answer.prompts[i]));
-                                 }
-                                 auto result = Napi::Object::New(env);
-                                 result.Set("prompts", list);
-                                 result.Set("decodeMs", number(env, answer.decode_ms));
-                                 result.Set("queueMs", number(env, answer.queue_ms));
-                                 return result;
-                               }));
+    replica_->move_features(std::move(features), to, std::move(cancel),
+                            settle_with<ImageRef>(info.Env(), pending, [](Napi::Env env, const ImageRef& moved) {
+                              return write(env, moved);
+                            }));
   });
+}
+
+Napi::Value ReplicaHandle::trim(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&](const PendingRef& pending) {
+    pending->keep(info.This().As<Napi::Object>());
+    replica_->trim(settle_with<std::monostate>(info.Env(), pending,
+                                               [](Napi::Env env, std::monostate) { return env.Undefined(); }));
+  });
+}
+
+Napi::Value ReplicaHandle::memory(const Napi::CallbackInfo& info) {
+  try {
+    return write(info.Env(), replica_->memory(), replica_->stats());
+  } catch (const Error& error) {
+    throw coded_error(info.Env(), error);
+  }
 }
 
 Napi::Value ReplicaHandle::stats(const Napi::CallbackInfo& info) {

@@ -18,9 +18,13 @@ class ReplicaHandle : public Napi::ObjectWrap<ReplicaHandle> {
 
  private:
   Napi::Value load(const Napi::CallbackInfo& info);
-  Napi::Value encode_image(const Napi::CallbackInfo& info);
+  Napi::Value encode_images(const Napi::CallbackInfo& info);
   Napi::Value encode_texts(const Napi::CallbackInfo& info);
   Napi::Value segment_concepts(const Napi::CallbackInfo& info);
+  Napi::Value segment_objects(const Napi::CallbackInfo& info);
+  Napi::Value move_features(const Napi::CallbackInfo& info);
+  Napi::Value trim(const Napi::CallbackInfo& info);
+  Napi::Value memory(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 

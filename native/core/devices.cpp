@@ -6,6 +6,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -16,6 +17,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/memory.h"
 
 #if defined(__linux__)
 #include <dlfcn.h>
@@ -72,15 +74,6 @@ double cgroup_quota() {
   return std::strtod(quota.c_str(), nullptr) / period;
 }
 
-DeviceInfo processor() {
-  DeviceInfo info{"cpu", processor_name()};
-  visit_lines("/proc/meminfo", [&](const std::string& key, const std::string& value) {
-    const auto bytes = std::strtoull(value.c_str(), nullptr, 10) * 1024;
-    if (key == "MemTotal") info.total_bytes = bytes;
-    if (key == "MemAvailable") info.free_bytes = bytes;
-  });
-  return info;
-}
 
 // A shared library that may be absent. Not thread-safe; closed when it goes.
 class Library {
@@ -100,10 +93,12 @@ class Library {
   void* handle_;
 };
 
-std::string uuid_text(const unsigned char* bytes) {
-  std::string text = "GPU-";
+using Uuid = std::array<unsigned char, 16>;
+
+std::string uuid_text(const char* kind, const Uuid& bytes) {
+  std::string text = kind;
   constexpr char digits[] = "0123456789abcdef";
-  for (int i = 0; i < 16; ++i) {
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
     if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
     text += digits[bytes[i] >> 4];
     text += digits[bytes[i] & 15];
@@ -114,22 +109,29 @@ std::string uuid_text(const unsigned char* bytes) {
 // Name and total memory from the driver, which numbers devices as libtorch does; free memory from NVML, which asks the
 // driver without making a context. Both are opened by name, so the addon needs neither to load.
 DeviceInfo cuda_device(int index) {
-  DeviceInfo info{"cuda:" + std::to_string(index), "CUDA device"};
+  DeviceInfo info{"cuda:" + std::to_string(index), "CUDA device", "", 0, 0};
   const Library driver("libcuda.so.1");
   const auto init = driver.find<int(unsigned)>("cuInit");
   const auto get = driver.find<int(int*, int)>("cuDeviceGet");
   const auto name = driver.find<int(char*, int, int)>("cuDeviceGetName");
   const auto total = driver.find<int(std::size_t*, int)>("cuDeviceTotalMem_v2");
-  const auto uuid = driver.find<int(unsigned char*, int)>("cuDeviceGetUuid");
+  const auto gpu_uuid = driver.find<int(unsigned char*, int)>("cuDeviceGetUuid");
+  const auto own_uuid = driver.find<int(unsigned char*, int)>("cuDeviceGetUuid_v2");
   int device = 0;
-  if (!init || !get || !name || !total || !uuid || init(0) != 0 || get(&device, index) != 0) return info;
+  if (!init || !get || !name || !total || init(0) != 0 || get(&device, index) != 0) return info;
   char text[256] = {};
   if (name(text, sizeof(text) - 1, device) == 0) info.name = text;
   std::size_t bytes = 0;
   if (total(&bytes, device) == 0) info.total_bytes = bytes;
   info.free_bytes = info.total_bytes;
 
-  unsigned char id[16] = {};
+  // The first says which GPU it is; the second, on a slice of one, which slice.
+  Uuid gpu{};
+  if (!gpu_uuid || gpu_uuid(gpu.data(), device) != 0) return info;
+  Uuid own = gpu;
+  if (!own_uuid || own_uuid(own.data(), device) != 0) own = gpu;
+  info.uuid = uuid_text(own == gpu ? "GPU-" : "MIG-", own);
+
   const Library nvml("libnvidia-ml.so.1");
   struct Memory {
     unsigned long long total, free, used;
@@ -138,12 +140,12 @@ DeviceInfo cuda_device(int index) {
   const auto nvml_shutdown = nvml.find<int()>("nvmlShutdown");
   const auto by_uuid = nvml.find<int(const char*, void**)>("nvmlDeviceGetHandleByUUID");
   const auto memory_info = nvml.find<int(void*, Memory*)>("nvmlDeviceGetMemoryInfo");
-  if (!nvml_init || !nvml_shutdown || !by_uuid || !memory_info || uuid(id, device) != 0 || nvml_init() != 0) {
+  if (!nvml_init || !nvml_shutdown || !by_uuid || !memory_info || nvml_init() != 0) {
     return info;
   }
   void* handle = nullptr;
   Memory memory{};
-  if (by_uuid(uuid_text(id).c_str(), &handle) == 0 && memory_info(handle, &memory) == 0) info.free_bytes = memory.free;
+  if (by_uuid(info.uuid.c_str(), &handle) == 0 && memory_info(handle, &memory) == 0) info.free_bytes = memory.free;
   nvml_shutdown();
   return info;
 }
@@ -152,10 +154,15 @@ DeviceInfo cuda_device(int index) {
 
 int physical_cores() { return 0; }
 double cgroup_quota() { return 0; }
-DeviceInfo processor() { return {"cpu", "CPU"}; }
-DeviceInfo cuda_device(int index) { return {"cuda:" + std::to_string(index), "CUDA device"}; }
+std::string processor_name() { return "CPU"; }
+DeviceInfo cuda_device(int index) { return {"cuda:" + std::to_string(index), "CUDA device", "", 0, 0}; }
 
 #endif
+
+DeviceInfo processor() {
+  const MemoryView memory = memory_of(c10::Device(c10::kCPU));
+  return {"cpu", processor_name(), "", memory.total_bytes, memory.free_bytes};
+}
 
 int cuda_count() { return at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0; }
 

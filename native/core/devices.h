@@ -13,6 +13,8 @@ namespace sam3 {
 struct DeviceInfo {
   std::string id;
   std::string name;
+  // GPU-… or MIG-… as the CUDA driver says it; empty on the CPU and where the driver does not tell.
+  std::string uuid;
   std::uint64_t total_bytes = 0;
   std::uint64_t free_bytes = 0;
 };

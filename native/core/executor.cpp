@@ -1,5 +1,6 @@
 #include "core/executor.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -23,13 +24,18 @@ void refuse_all(std::vector<Waiting> waiting, const Error& why) {
 
 }  // namespace
 
+bool Executor::Task::is_cancelled() const {
+  return !cancels.empty() &&
+         std::all_of(cancels.begin(), cancels.end(), [](const CancelRef& token) { return token->is_cancelled(); });
+}
+
 // Shared by the handle and the thread, so that either may go first. Guarded by `mutex`.
 struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::State> {
   mutable std::mutex mutex;
   std::condition_variable changed;
   std::deque<Waiting> queue;
   std::deque<std::function<void()>> last;
-  CancelRef running_cancel;
+  std::vector<CancelRef> running_cancels;
   bool running = false;
   bool closed = false;
   bool ended = false;
@@ -39,7 +45,7 @@ struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::
     {
       std::lock_guard lock(mutex);
       for (auto it = queue.begin(); it != queue.end();) {
-        if (it->task.cancel && it->task.cancel->is_cancelled()) {
+        if (it->task.is_cancelled()) {
           dropped.push_back(std::move(*it));
           it = queue.erase(it);
         } else {
@@ -58,10 +64,10 @@ struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::
       Waiting next = std::move(queue.front());
       queue.pop_front();
       running = true;
-      running_cancel = next.task.cancel;
+      running_cancels = next.task.cancels;
       lock.unlock();
       std::function<void()> tell;
-      if (next.task.cancel && next.task.cancel->is_cancelled()) {
+      if (next.task.is_cancelled()) {
         tell = [refuse = std::move(next.task.refuse)] { refuse(Error("ABORTED", "The call was cancelled.")); };
       } else {
         tell = next.task.run(std::chrono::duration<double, std::milli>(Clock::now() - next.since).count());
@@ -69,7 +75,7 @@ struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::
       next = {};  // what the task holds is freed before anybody hears of its end
       lock.lock();
       running = false;
-      running_cancel.reset();
+      running_cancels.clear();
       lock.unlock();
       tell();
       tell = nullptr;
@@ -107,18 +113,18 @@ void Executor::join() {
 }
 
 void Executor::submit(Task task) {
-  if (task.cancel) task.cancel->attach(state_);
+  for (const auto& token : task.cancels) token->attach(state_);
   {
     std::lock_guard lock(state_->mutex);
     // A token cancelled between attach() and here has told its listeners already: refuse below instead of queueing.
-    const bool cancelled = task.cancel && task.cancel->is_cancelled();
+    const bool cancelled = task.is_cancelled();
     if (!state_->closed && !cancelled) {
       state_->queue.push_back({std::move(task), Clock::now()});
       state_->changed.notify_one();
       return;
     }
   }
-  if (task.cancel && task.cancel->is_cancelled()) {
+  if (task.is_cancelled()) {
     task.refuse(Error("ABORTED", "The call was cancelled."));
   } else {
     task.refuse(Error("DISPOSED", "The model was closed."));
@@ -147,9 +153,9 @@ void Executor::cancel_all() {
   std::vector<CancelRef> tokens;
   {
     std::lock_guard lock(state_->mutex);
-    if (state_->running_cancel) tokens.push_back(state_->running_cancel);
+    tokens = state_->running_cancels;
     for (const auto& entry : state_->queue) {
-      if (entry.task.cancel) tokens.push_back(entry.task.cancel);
+      tokens.insert(tokens.end(), entry.task.cancels.begin(), entry.task.cancels.end());
     }
   }
   for (const auto& token : tokens) token->cancel();

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "core/cancel.h"
 #include "core/error.h"
@@ -20,7 +21,10 @@ class Executor {
     // Called instead of `run` when the task is cancelled while it waits, or the executor is closed: never under a lock,
     // on whatever thread brought it about.
     std::function<void(const Error&)> refuse;
-    CancelRef cancel;
+    // Of everybody who waits for the task: it is cancelled when all of these are. Without any it cannot be.
+    std::vector<CancelRef> cancels;
+
+    bool is_cancelled() const;
   };
 
   struct Load {

@@ -1,17 +1,19 @@
 #include "core/replica.h"
 
 #include <ATen/Parallel.h>
-#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 
 #include "core/bundle.h"
 #include "core/devices.h"
 #include "core/image_model.h"
+#include "core/part.h"
 
 namespace sam3 {
 namespace {
@@ -47,7 +49,7 @@ class ReplicaState {
   void release() noexcept {
     try {
       set_bundle(std::nullopt);
-      if (!device_.is_cpu()) c10::getDeviceAllocator(device_.type())->emptyCache();
+      if (!device_.is_cpu()) give_back_memory(device_);
     } catch (...) {
     }
   }
@@ -60,23 +62,125 @@ class ReplicaState {
   std::optional<Bundle> bundle_;
 };
 
-ImageFeatures::ImageFeatures(std::shared_ptr<ReplicaState> owner, ImageTensors tensors)
+template <class Tensors>
+Features<Tensors>::Features(std::shared_ptr<ReplicaState> owner, Tensors tensors, Tier tier)
     : owner_(std::move(owner)),
-      tensors_(std::make_unique<const ImageTensors>(std::move(tensors))),
-      bytes_(tensors_->bytes()) {
-  owner_->feature_bytes += bytes_;
+      tensors_(std::make_unique<const Tensors>(std::move(tensors))),
+      bytes_(tensors_->bytes()),
+      tier_(tier) {
+  if (tier_ == Tier::device) owner_->feature_bytes += bytes_;
 }
-ImageFeatures::~ImageFeatures() { owner_->feature_bytes -= bytes_; }
-std::int64_t ImageFeatures::width() const { return tensors_->width; }
-std::int64_t ImageFeatures::height() const { return tensors_->height; }
 
-TextFeatures::TextFeatures(std::shared_ptr<ReplicaState> owner, TextTensors tensors)
-    : owner_(std::move(owner)),
-      tensors_(std::make_unique<const TextTensors>(std::move(tensors))),
-      bytes_(tensors_->bytes()) {
-  owner_->feature_bytes += bytes_;
+template <class Tensors>
+Features<Tensors>::~Features() {
+  if (tier_ == Tier::device) owner_->feature_bytes -= bytes_;
 }
-TextFeatures::~TextFeatures() { owner_->feature_bytes -= bytes_; }
+
+template class Features<ImageTensors>;
+template class Features<TextTensors>;
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", message); }
+
+bool all_finite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+void check_image(const ImageFeatures& image, const ReplicaState& state) {
+  if (image.owner() != &state) refuse("The picture was encoded by another replica.");
+  if (image.tier() != Tier::device) refuse("The picture's features are in the host's memory. Move them back first.");
+}
+
+PixelView check(const Pixels& pixels, const ReplicaState&, const BundleSpec&) {
+  if (pixels.data == nullptr || pixels.width < 1 || pixels.height < 1 ||
+      pixels.bytes / 3 / static_cast<std::size_t>(pixels.width) < static_cast<std::size_t>(pixels.height)) {
+    refuse("The picture has fewer bytes than width * height * 3.");
+  }
+  return {pixels.data, pixels.width, pixels.height};
+}
+
+std::vector<std::int32_t> check(const std::vector<std::int32_t>& ids, const ReplicaState&, const BundleSpec& spec) {
+  if (ids.empty() || static_cast<std::int64_t>(ids.size()) > spec.context_length) {
+    refuse("A text is 1 to " + std::to_string(spec.context_length) + " tokens, not " + std::to_string(ids.size()) + ".");
+  }
+  if (std::any_of(ids.begin(), ids.end(), [](std::int32_t id) { return id < 0; })) refuse("A token is negative.");
+  return ids;
+}
+
+ConceptQuery check(const ConceptPrompt& prompt, const ReplicaState& state, const BundleSpec&) {
+  check_image(*prompt.image, state);
+  if (prompt.text->owner() != &state) refuse("The text was encoded by another replica.");
+  if (prompt.boxes.size() != prompt.labels.size() * 4) refuse("An exemplar box is four numbers and one label.");
+  if (!all_finite(prompt.boxes)) refuse("An exemplar box holds something that is not a number.");
+  if (std::any_of(prompt.labels.begin(), prompt.labels.end(), [](std::uint8_t label) { return label > 1; })) {
+    refuse("An exemplar's label is 0 or 1.");
+  }
+  if (std::isnan(prompt.threshold)) refuse("The threshold is not a number.");
+  return {&prompt.image->tensors(), &prompt.text->tensors(), prompt.boxes, prompt.labels, prompt.threshold,
+          prompt.semantic};
+}
+
+ObjectQuery check(const ObjectPrompt& prompt, const ReplicaState& state, const BundleSpec& spec) {
+  check_image(*prompt.image, state);
+  if (prompt.points.size() != prompt.labels.size() * 2) refuse("A point is two numbers and one label.");
+  if (!all_finite(prompt.points)) refuse("A point holds something that is not a number.");
+  if (std::any_of(prompt.labels.begin(), prompt.labels.end(), [](std::int32_t label) { return label < 0 || label > 3; })) {
+    refuse("A point's label is 0, 1, 2 or 3.");
+  }
+  if (prompt.labels.empty() && !prompt.has_mask) refuse("An object prompt needs a point, a box or a mask.");
+  const auto cells = static_cast<std::size_t>(spec.mask_size * spec.mask_size);
+  if (prompt.has_mask && prompt.mask.size() != cells) {
+    refuse("A prompt's mask has " + std::to_string(cells) + " cells, not " + std::to_string(prompt.mask.size()) + ".");
+  }
+  if (!all_finite(prompt.mask)) refuse("A prompt's mask holds something that is not a number.");
+  if (!std::isfinite(prompt.mask_threshold)) refuse("The mask threshold is not a number.");
+  return {&prompt.image->tensors(), prompt.points,         prompt.labels,        prompt.mask,
+          prompt.multimask,         prompt.mask_threshold, prompt.max_hole_area, prompt.max_sprinkle_area};
+}
+
+// What the items ask, in a form the model takes; those that ask for nothing sensible are answered at once.
+template <class Query, class Asked, class T>
+std::vector<Query> check_all(const std::vector<Item<Asked>>& items, const ReplicaState& state, const BundleSpec& spec,
+                             Answers<T>& answers) {
+  std::vector<Query> queries(items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (const Error* unread = std::get_if<Error>(&items[i].asked)) {
+      answers.fail(i, *unread);
+      continue;
+    }
+    try {
+      queries[i] = check(std::get<Asked>(items[i].asked), state, spec);
+    } catch (const Error& error) {
+      answers.fail(i, error);
+    }
+  }
+  return queries;
+}
+
+template <class Asked>
+std::vector<CancelRef> tokens_of(const std::vector<Item<Asked>>& items) {
+  std::vector<CancelRef> tokens;
+  for (const auto& item : items) tokens.push_back(item.cancel);
+  return tokens;
+}
+
+// Features that belong to a replica, and are counted by it.
+template <class Tensors>
+std::vector<Outcome<std::shared_ptr<const Features<Tensors>>>> own(const std::shared_ptr<ReplicaState>& state,
+                                                                   std::vector<Outcome<Tensors>> made) {
+  std::vector<Outcome<std::shared_ptr<const Features<Tensors>>>> owned;
+  for (auto& outcome : made) {
+    if (const Error* error = std::get_if<Error>(&outcome)) {
+      owned.push_back(*error);
+    } else {
+      owned.push_back(std::make_shared<const Features<Tensors>>(state, std::move(std::get<Tensors>(outcome))));
+    }
+  }
+  return owned;
+}
+
+}  // namespace
 
 Replica::Replica(const std::string& device, int threads)
     : state_(std::make_shared<ReplicaState>(parse_device(device))),
@@ -95,9 +199,11 @@ Replica::Replica(const std::string& device, int threads)
 Replica::~Replica() { shut_down(); }
 
 template <class T>
-void Replica::submit(CancelRef cancel, const char* doing, std::function<T(double queue_ms)> work, Done<T> done) {
+void Replica::submit(std::vector<CancelRef> cancels, const char* doing, std::function<T(double queue_ms)> work,
+                     Done<T> done, std::function<Outcome<T>(const Error&)> when_refused) {
   const auto shared_done = std::make_shared<Done<T>>(std::move(done));
   const auto device = state_->device().is_cpu() ? std::nullopt : std::optional<c10::Device>(state_->device());
+  std::erase(cancels, nullptr);
   executor_.submit({[doing, device, work = std::move(work), shared_done](double queue_ms) -> std::function<void()> {
                       const auto outcome = std::make_shared<std::optional<Outcome<T>>>();
                       try {
@@ -108,12 +214,49 @@ void Replica::submit(CancelRef cancel, const char* doing, std::function<T(double
                       }
                       return [outcome, shared_done] { (*shared_done)(std::move(**outcome)); };
                     },
-                    [shared_done](const Error& why) { (*shared_done)(Outcome<T>(why)); }, std::move(cancel)});
+                    [shared_done, when_refused = std::move(when_refused)](const Error& why) {
+                      (*shared_done)(when_refused ? when_refused(why) : Outcome<T>(why));
+                    },
+                    std::move(cancels)});
+}
+
+template <class Asked, class Answer, class Work>
+void Replica::submit_batch(std::vector<Item<Asked>> items, const char* doing, Work work, Done<Batch<Answer>> done) {
+  const auto shared = std::make_shared<const std::vector<Item<Asked>>>(std::move(items));
+  // What hits all alike, without being the end of the replica, is the answer to every item.
+  const auto all_alike = [shared](const Error& why) {
+    Batch<Answer> batch;
+    for (const auto& item : *shared) {
+      const Error* unread = std::get_if<Error>(&item.asked);
+      batch.items.push_back(unread ? *unread : why);
+    }
+    return batch;
+  };
+  submit<Batch<Answer>>(
+      tokens_of(*shared), doing,
+      [state = state_, shared, work = std::move(work), all_alike, doing](double queue_ms) {
+        const Stopwatch watch;
+        Batch<Answer> batch;
+        try {
+          batch.items = work(state, *shared);
+        } catch (...) {
+          const Error why = name_failure(std::current_exception(), "MODEL_FAILED", doing);
+          if (why.code() == "INTERNAL") throw why;
+          batch = all_alike(why);
+        }
+        batch.work_ms = watch.ms();
+        batch.queue_ms = queue_ms;
+        return batch;
+      },
+      std::move(done),
+      [all_alike](const Error& why) {
+        return why.code() == "ABORTED" ? Outcome<Batch<Answer>>(all_alike(why)) : Outcome<Batch<Answer>>(why);
+      });
 }
 
 void Replica::load(BundleSpec spec, CancelRef cancel, PartCallback on_part, Done<LoadReport> done) {
   submit<LoadReport>(
-      cancel, "Loading the bundle failed",
+      {cancel}, "Loading the bundle failed",
       [state = state_, spec = std::move(spec), cancel, on_part = std::move(on_part)](double) {
         const Stopwatch watch;
         scalar_type(spec.dtype);
@@ -123,61 +266,90 @@ void Replica::load(BundleSpec spec, CancelRef cancel, PartCallback on_part, Done
       std::move(done));
 }
 
-void Replica::encode_image(Pixels pixels, CancelRef cancel, Done<Encoding> done) {
-  submit<Encoding>(
-      cancel, "Encoding the picture failed",
-      [state = state_, pixels, cancel](double queue_ms) {
-        const Stopwatch watch;
-        if (pixels.width < 1 || pixels.height < 1 ||
-            pixels.bytes / 3 / static_cast<std::size_t>(pixels.width) < static_cast<std::size_t>(pixels.height)) {
-          throw Error("INVALID_ARGUMENT", "The picture has fewer bytes than width * height * 3.");
-        }
+void Replica::encode_images(std::vector<Item<Pixels>> items, std::size_t at_once, Done<Batch<ImageRef>> done) {
+  submit_batch<Pixels, ImageRef>(
+      std::move(items), "Encoding the picture failed",
+      [at_once](const std::shared_ptr<ReplicaState>& state, const std::vector<Item<Pixels>>& asked) {
+        Answers<ImageTensors> answers(tokens_of(asked));
         ImageModel model(state->bundle(), state->device());
-        auto tensors = model.encode({pixels.data, pixels.width, pixels.height}, *cancel);
-        return Encoding{std::make_shared<ImageFeatures>(state, std::move(tensors)), watch.ms(), queue_ms};
+        const auto pictures = check_all<PixelView>(asked, *state, state->bundle().spec(), answers);
+        model.encode(pictures, at_once, answers);
+        return own<ImageTensors>(state, answers.take());
       },
       std::move(done));
 }
 
-void Replica::encode_texts(std::vector<std::vector<std::int32_t>> ids, CancelRef cancel,
-                           Done<std::vector<TextRef>> done) {
-  submit<std::vector<TextRef>>(
-      cancel, "Encoding the text failed",
-      [state = state_, ids = std::move(ids), cancel](double) {
+void Replica::encode_texts(std::vector<Item<std::vector<std::int32_t>>> items, std::size_t at_once,
+                           Done<Batch<TextRef>> done) {
+  submit_batch<std::vector<std::int32_t>, TextRef>(
+      std::move(items), "Encoding the text failed",
+      [at_once](const std::shared_ptr<ReplicaState>& state, const std::vector<Item<std::vector<std::int32_t>>>& asked) {
+        Answers<TextTensors> answers(tokens_of(asked));
         ImageModel model(state->bundle(), state->device());
-        std::vector<TextRef> texts;
-        for (auto& tensors : model.encode_texts(ids, *cancel)) {
-          texts.push_back(std::make_shared<TextFeatures>(state, std::move(tensors)));
-        }
-        return texts;
+        const auto ids = check_all<std::vector<std::int32_t>>(asked, *state, state->bundle().spec(), answers);
+        model.encode_texts(ids, at_once, answers);
+        return own<TextTensors>(state, answers.take());
       },
       std::move(done));
 }
 
-void Replica::segment_concepts(ImageRef image, std::vector<ConceptPrompt> prompts, CancelRef cancel,
-                               Done<ConceptAnswer> done) {
-  submit<ConceptAnswer>(
-      cancel, "Segmenting failed",
-      [state = state_, image = std::move(image), prompts = std::move(prompts), cancel](double queue_ms) {
-        const Stopwatch watch;
-        if (image->owner() != state.get()) {
-          throw Error("INVALID_ARGUMENT", "The picture was encoded by another replica.");
-        }
-        std::vector<ConceptQuery> queries;
-        for (const ConceptPrompt& prompt : prompts) {
-          if (prompt.text->owner() != state.get()) {
-            throw Error("INVALID_ARGUMENT", "The text was encoded by another replica.");
-          }
-          if (prompt.boxes.size() != prompt.labels.size() * 4) {
-            throw Error("INVALID_ARGUMENT", "An exemplar box is four numbers and one label.");
-          }
-          queries.push_back({&prompt.text->tensors(), prompt.boxes, prompt.labels, prompt.threshold});
-        }
+void Replica::segment_concepts(std::vector<Item<ConceptPrompt>> items, std::size_t at_once,
+                               Done<Batch<ConceptFinding>> done) {
+  submit_batch<ConceptPrompt, ConceptFinding>(
+      std::move(items), "Segmenting failed",
+      [at_once](const std::shared_ptr<ReplicaState>& state, const std::vector<Item<ConceptPrompt>>& asked) {
+        Answers<ConceptFinding> answers(tokens_of(asked));
         ImageModel model(state->bundle(), state->device());
-        auto findings = model.segment(image->tensors(), queries, *cancel);
-        return ConceptAnswer{std::move(findings), watch.ms(), queue_ms};
+        const auto queries = check_all<ConceptQuery>(asked, *state, state->bundle().spec(), answers);
+        model.segment_concepts(queries, at_once, answers);
+        return answers.take();
       },
       std::move(done));
+}
+
+void Replica::segment_objects(std::vector<Item<ObjectPrompt>> items, std::size_t at_once,
+                              Done<Batch<ObjectFinding>> done) {
+  submit_batch<ObjectPrompt, ObjectFinding>(
+      std::move(items), "Segmenting failed",
+      [at_once](const std::shared_ptr<ReplicaState>& state, const std::vector<Item<ObjectPrompt>>& asked) {
+        Answers<ObjectFinding> answers(tokens_of(asked));
+        ImageModel model(state->bundle(), state->device());
+        const auto queries = check_all<ObjectQuery>(asked, *state, state->bundle().spec(), answers);
+        model.segment_objects(queries, at_once, answers);
+        return answers.take();
+      },
+      std::move(done));
+}
+
+void Replica::move_features(ImageRef features, Tier to, CancelRef cancel, Done<ImageRef> done) {
+  submit<ImageRef>(
+      {std::move(cancel)}, "Moving the features failed",
+      [state = state_, features = std::move(features), to](double) -> ImageRef {
+        if (features->owner() != state.get()) refuse("The picture was encoded by another replica.");
+        const c10::Device target = to == Tier::host ? c10::Device(c10::kCPU) : state->device();
+        auto moved = features->tensors().copy_to(target);
+        finish_work_on(state->device());
+        return std::make_shared<const ImageFeatures>(state, std::move(moved), to);
+      },
+      std::move(done));
+}
+
+void Replica::trim(Done<std::monostate> done) {
+  submit<std::monostate>(
+      {}, "Giving memory back failed",
+      [state = state_](double) {
+        give_back_memory(state->device());
+        return std::monostate();
+      },
+      std::move(done));
+}
+
+MemoryView Replica::memory() const {
+  try {
+    return memory_of(state_->device());
+  } catch (...) {
+    throw name_failure(std::current_exception(), "DEVICE_FAULT", "Asking the device for its memory failed");
+  }
 }
 
 ReplicaStats Replica::stats() const {

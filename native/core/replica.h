@@ -5,12 +5,14 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "core/bundle_spec.h"
 #include "core/cancel.h"
 #include "core/error.h"
 #include "core/executor.h"
+#include "core/memory.h"
 #include "core/results.h"
 
 namespace sam3 {
@@ -19,41 +21,34 @@ struct ImageTensors;
 struct TextTensors;
 class ReplicaState;
 
-// What an encoded picture or text is to those who only carry it around; releasing it frees the device's memory and
-// the count of it. Thread-safe.
-class ImageFeatures {
+// Where features are. Only those on the device can be decoded from.
+enum class Tier { device, host };
+
+// What an encoded picture or text is to those who only carry it around; releasing it frees its memory and the count of
+// it. Thread-safe.
+template <class Tensors>
+class Features {
  public:
-  ImageFeatures(std::shared_ptr<ReplicaState> owner, ImageTensors tensors);
-  ~ImageFeatures();
-  ImageFeatures(const ImageFeatures&) = delete;
-  ImageFeatures& operator=(const ImageFeatures&) = delete;
-  std::int64_t width() const;
-  std::int64_t height() const;
+  Features(std::shared_ptr<ReplicaState> owner, Tensors tensors, Tier tier = Tier::device);
+  ~Features();
+  Features(const Features&) = delete;
+  Features& operator=(const Features&) = delete;
   std::int64_t bytes() const { return bytes_; }
-  const ImageTensors& tensors() const { return *tensors_; }
+  Tier tier() const { return tier_; }
+  const Tensors& tensors() const { return *tensors_; }
   const ReplicaState* owner() const { return owner_.get(); }
 
  private:
   std::shared_ptr<ReplicaState> owner_;
-  std::unique_ptr<const ImageTensors> tensors_;
+  std::unique_ptr<const Tensors> tensors_;
   std::int64_t bytes_;
+  Tier tier_;
 };
 
-class TextFeatures {
- public:
-  TextFeatures(std::shared_ptr<ReplicaState> owner, TextTensors tensors);
-  ~TextFeatures();
-  TextFeatures(const TextFeatures&) = delete;
-  TextFeatures& operator=(const TextFeatures&) = delete;
-  std::int64_t bytes() const { return bytes_; }
-  const TextTensors& tensors() const { return *tensors_; }
-  const ReplicaState* owner() const { return owner_.get(); }
-
- private:
-  std::shared_ptr<ReplicaState> owner_;
-  std::unique_ptr<const TextTensors> tensors_;
-  std::int64_t bytes_;
-};
+using ImageFeatures = Features<ImageTensors>;
+using TextFeatures = Features<TextTensors>;
+extern template class Features<ImageTensors>;
+extern template class Features<TextTensors>;
 
 using ImageRef = std::shared_ptr<const ImageFeatures>;
 using TextRef = std::shared_ptr<const TextFeatures>;
@@ -67,10 +62,42 @@ struct Pixels {
 };
 
 struct ConceptPrompt {
+  ImageRef image;
   TextRef text;
+  // Centre x, centre y, width, height in 0–1, one after the other.
   std::vector<float> boxes;
   std::vector<std::uint8_t> labels;
   double threshold = 0.5;
+  bool semantic = false;
+};
+
+// See ObjectQuery.
+struct ObjectPrompt {
+  ImageRef image;
+  std::vector<float> points;
+  std::vector<std::int32_t> labels;
+  std::vector<float> mask;
+  bool has_mask = false;
+  bool multimask = false;
+  double mask_threshold = 0;
+  std::int64_t max_hole_area = 0;
+  std::int64_t max_sprinkle_area = 0;
+};
+
+// One item of a list call: what is asked, or why that could not be read, and who may cancel it.
+template <class T>
+struct Item {
+  Outcome<T> asked;
+  CancelRef cancel;
+};
+
+// The answers to a list call, in the order of its items.
+template <class T>
+struct Batch {
+  std::vector<Outcome<T>> items;
+  // Milliseconds of work, and of waiting for the executor.
+  double work_ms = 0;
+  double queue_ms = 0;
 };
 
 struct LoadReport {
@@ -78,22 +105,11 @@ struct LoadReport {
   double load_ms = 0;
 };
 
-struct Encoding {
-  ImageRef features;
-  double encode_ms = 0;
-  double queue_ms = 0;
-};
-
-struct ConceptAnswer {
-  std::vector<ConceptFinding> prompts;
-  double decode_ms = 0;
-  double queue_ms = 0;
-};
-
 struct ReplicaStats {
   std::size_t queued = 0;
   bool running = false;
   std::int64_t model_bytes = 0;
+  // On the device; what was moved to the host is not counted.
   std::int64_t feature_bytes = 0;
 };
 
@@ -101,7 +117,8 @@ struct ReplicaStats {
 template <class T>
 using Done = std::function<void(Outcome<T>)>;
 
-// One copy of a model on one device with its own thread and queue; every method returns at once. Thread-safe.
+// One copy of a model on one device with its own thread and queue; every method returns at once. A list call fails as a
+// whole only with DISPOSED or INTERNAL; else every item has its own outcome. Thread-safe.
 class Replica {
  public:
   // Throws DEVICE_UNKNOWN. `threads` 0: as many as physical cores.
@@ -109,9 +126,17 @@ class Replica {
   ~Replica();
 
   void load(BundleSpec spec, CancelRef cancel, PartCallback on_part, Done<LoadReport> done);
-  void encode_image(Pixels pixels, CancelRef cancel, Done<Encoding> done);
-  void encode_texts(std::vector<std::vector<std::int32_t>> ids, CancelRef cancel, Done<std::vector<TextRef>> done);
-  void segment_concepts(ImageRef image, std::vector<ConceptPrompt> prompts, CancelRef cancel, Done<ConceptAnswer> done);
+  // `at_once`: most items in one forward.
+  void encode_images(std::vector<Item<Pixels>> items, std::size_t at_once, Done<Batch<ImageRef>> done);
+  void encode_texts(std::vector<Item<std::vector<std::int32_t>>> items, std::size_t at_once, Done<Batch<TextRef>> done);
+  void segment_concepts(std::vector<Item<ConceptPrompt>> items, std::size_t at_once, Done<Batch<ConceptFinding>> done);
+  void segment_objects(std::vector<Item<ObjectPrompt>> items, std::size_t at_once, Done<Batch<ObjectFinding>> done);
+  // A copy in the other memory; on the CPU, where there is only one, a copy that says so.
+  void move_features(ImageRef features, Tier to, CancelRef cancel, Done<ImageRef> done);
+  // Gives memory that is kept for later back to the device.
+  void trim(Done<std::monostate> done);
+  // Throws DEVICE_FAULT where the device does not answer.
+  MemoryView memory() const;
   ReplicaStats stats() const;
   // Refuses what waits with DISPOSED, lets what runs end, frees the model, then calls `done` on the executor's thread.
   void close(std::function<void()> done);
@@ -122,7 +147,10 @@ class Replica {
 
  private:
   template <class T>
-  void submit(CancelRef cancel, const char* doing, std::function<T(double queue_ms)> work, Done<T> done);
+  void submit(std::vector<CancelRef> cancels, const char* doing, std::function<T(double queue_ms)> work, Done<T> done,
+              std::function<Outcome<T>(const Error&)> when_refused = {});
+  template <class Asked, class Answer, class Work>
+  void submit_batch(std::vector<Item<Asked>> items, const char* doing, Work work, Done<Batch<Answer>> done);
 
   std::shared_ptr<ReplicaState> state_;
   Executor executor_;

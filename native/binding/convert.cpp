@@ -1,0 +1,215 @@
+#include "binding/convert.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "binding/handles.h"
+
+namespace sam3::binding {
+namespace {
+
+[[noreturn]] void refuse(const Napi::Value& value, const char* key, const char* what) {
+  throw Napi::TypeError::New(value.Env(), std::string(key) + " is not " + what + ".");
+}
+
+double read_number(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsNumber()) refuse(value, key, "a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+std::int64_t read_integer(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsNumber()) refuse(value, key, "a number");
+  return value.As<Napi::Number>().Int64Value();
+}
+
+bool read_flag(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsBoolean()) refuse(value, key, "a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+std::string read_text(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsString()) refuse(value, key, "a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+Napi::Object read_object_of(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsObject()) refuse(value, key, "an object");
+  return value.As<Napi::Object>();
+}
+
+std::array<double, 3> read_triple(const Napi::Object& object, const char* key) {
+  const Napi::Object list = read_object_of(object, key);
+  std::array<double, 3> result{};
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    const Napi::Value value = list.Get(i);
+    if (!value.IsNumber()) refuse(value, key, "three numbers");
+    result[i] = value.As<Napi::Number>().DoubleValue();
+  }
+  return result;
+}
+
+template <class T>
+Napi::TypedArrayOf<T> read_typed(const Napi::Object& object, const char* key, napi_typedarray_type type,
+                                 const char* what) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) refuse(value, key, what);
+  return value.As<Napi::TypedArrayOf<T>>();
+}
+
+template <class T>
+std::vector<T> copy_typed(const Napi::Object& object, const char* key, napi_typedarray_type type, const char* what) {
+  const auto typed = read_typed<T>(object, key, type, what);
+  return {typed.Data(), typed.Data() + typed.ElementLength()};
+}
+
+std::vector<float> copy_floats(const Napi::Object& object, const char* key) {
+  return copy_typed<float>(object, key, napi_float32_array, "a Float32Array");
+}
+
+template <class Typed, class T>
+Typed write_typed(Napi::Env env, const T& values) {
+  auto typed = Typed::New(env, values.size());
+  std::copy(values.begin(), values.end(), typed.Data());
+  return typed;
+}
+
+void write_runs(Napi::Env env, Napi::Object& object, const RunLengths& mask) {
+  object.Set("counts", write_typed<Napi::Uint32Array>(env, mask.counts));
+  object.Set("area", number(env, static_cast<double>(mask.area)));
+}
+
+// A list of what `make` gives for each of `items`.
+template <class T, class Make>
+Napi::Array write_list(Napi::Env env, const std::vector<T>& items, const Make& make) {
+  auto list = Napi::Array::New(env, items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const Napi::HandleScope scope(env);
+    list.Set(static_cast<std::uint32_t>(i), make(items[i]));
+  }
+  return list;
+}
+
+}  // namespace
+
+Napi::Number number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
+
+BundleSpec read_bundle(const Napi::Object& object) {
+  BundleSpec spec;
+  spec.resolution = read_integer(object, "resolution");
+  spec.feature_size = read_integer(object, "featureSize");
+  spec.mask_size = read_integer(object, "maskSize");
+  spec.dtype = read_text(object, "dtype");
+  spec.mean = read_triple(object, "mean");
+  spec.std = read_triple(object, "std");
+  spec.mask_threshold = read_number(object, "maskThreshold");
+  spec.context_length = read_integer(object, "contextLength");
+  spec.pad_token = read_integer(object, "padToken");
+  const auto parts = read_object_of(object, "parts");
+  const Napi::Array names = parts.GetPropertyNames();
+  for (std::uint32_t i = 0; i < names.Length(); ++i) {
+    const auto name = names.Get(i).As<Napi::String>().Utf8Value();
+    spec.parts.emplace_back(name, read_text(parts, name.c_str()));
+  }
+  return spec;
+}
+
+Pixels read_pixels(const Napi::Object& item) {
+  const Napi::Object pixels = read_object_of(item, "pixels");
+  const auto data = read_typed<std::uint8_t>(pixels, "data", napi_uint8_array, "a Uint8Array");
+  return {data.Data(), data.ByteLength(), read_integer(pixels, "width"), read_integer(pixels, "height")};
+}
+
+Napi::Object pixels_data(const Napi::Object& item) {
+  return read_object_of(read_object_of(item, "pixels"), "data");
+}
+
+std::vector<std::int32_t> read_ids(const Napi::Object& item) {
+  return copy_typed<std::int32_t>(item, "ids", napi_int32_array, "an Int32Array");
+}
+
+ConceptPrompt read_concept(const Napi::Object& item) {
+  ConceptPrompt prompt;
+  prompt.image = FeaturesHandle::from(item.Get("features"));
+  prompt.text = TextFeaturesHandle::from(item.Get("text"));
+  prompt.boxes = copy_floats(item, "boxes");
+  prompt.labels = copy_typed<std::uint8_t>(item, "labels", napi_uint8_array, "a Uint8Array");
+  prompt.threshold = read_number(item, "threshold");
+  prompt.semantic = read_flag(item, "semantic");
+  return prompt;
+}
+
+ObjectPrompt read_object(const Napi::Object& item) {
+  ObjectPrompt prompt;
+  prompt.image = FeaturesHandle::from(item.Get("features"));
+  prompt.points = copy_floats(item, "points");
+  prompt.labels = copy_typed<std::int32_t>(item, "labels", napi_int32_array, "an Int32Array");
+  prompt.has_mask = !item.Get("mask").IsNull();
+  if (prompt.has_mask) prompt.mask = copy_floats(item, "mask");
+  prompt.multimask = read_flag(item, "multimask");
+  prompt.mask_threshold = read_number(item, "maskThreshold");
+  prompt.max_hole_area = read_integer(item, "maxHoleArea");
+  prompt.max_sprinkle_area = read_integer(item, "maxSprinkleArea");
+  return prompt;
+}
+
+Napi::Value write(Napi::Env env, const ConceptFinding& finding) {
+  auto result = Napi::Object::New(env);
+  result.Set("presence", number(env, finding.presence));
+  result.Set("objects", write_list(env, finding.objects, [env](const FoundObject& found) {
+    auto object = Napi::Object::New(env);
+    object.Set("score", number(env, found.score));
+    object.Set("box", write_typed<Napi::Float64Array>(env, found.box));
+    write_runs(env, object, found.mask);
+    return object;
+  }));
+  if (finding.semantic) {
+    auto semantic = Napi::Object::New(env);
+    write_runs(env, semantic, *finding.semantic);
+    result.Set("semantic", semantic);
+  } else {
+    result.Set("semantic", env.Null());
+  }
+  return result;
+}
+
+Napi::Value write(Napi::Env env, const ObjectFinding& finding) {
+  auto result = Napi::Object::New(env);
+  result.Set("masks", write_list(env, finding.masks, [env](const ObjectMask& found) {
+    auto mask = Napi::Object::New(env);
+    mask.Set("quality", number(env, found.quality));
+    write_runs(env, mask, found.mask);
+    mask.Set("lowRes", write_typed<Napi::Float32Array>(env, found.low_resolution));
+    return mask;
+  }));
+  result.Set("objectScore", number(env, finding.object_score));
+  return result;
+}
+
+Napi::Value write(Napi::Env env, const ImageRef& features) { return FeaturesHandle::make(env, features); }
+
+Napi::Value write(Napi::Env env, const TextRef& features) { return TextFeaturesHandle::make(env, features); }
+
+Napi::Value write(Napi::Env env, const MemoryView& memory, const ReplicaStats& stats) {
+  const auto ours = static_cast<std::uint64_t>(stats.model_bytes + stats.feature_bytes);
+  auto result = Napi::Object::New(env);
+  const auto set = [&](const char* key, double value) { result.Set(key, number(env, value)); };
+  set("totalBytes", static_cast<double>(memory.total_bytes));
+  set("freeBytes", static_cast<double>(memory.free_bytes));
+  set("allocatedBytes", static_cast<double>(memory.allocated_bytes.value_or(ours)));
+  if (memory.peak_bytes) {
+    set("peakBytes", static_cast<double>(*memory.peak_bytes));
+  } else {
+    result.Set("peakBytes", env.Null());
+  }
+  set("modelBytes", static_cast<double>(stats.model_bytes));
+  set("featureBytes", static_cast<double>(stats.feature_bytes));
+  return result;
+}
+
+}  // namespace sam3::binding
