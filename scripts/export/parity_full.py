@@ -1,25 +1,30 @@
 """The full-size model with random weights: official checkpoint file -> bundle -> outputs, against transformers.
 
-    nice -n 15 python scripts/export/parity_full.py --work <folder> --bpe <bpe_simple_vocab_16e6.txt.gz>
+    python scripts/export/parity_full.py --work <folder> --bpe <bpe_simple_vocab_16e6.txt.gz>
 
-Takes minutes to an hour, 32 GB of memory (docs/bundle.md says why) and 7 GB of disk; not part of `npm test`. The tiny
-models prove the mechanisms; this proves that nothing is lost at the real sizes: 1008 pixels, 32 blocks, 200 queries.
+Takes a quarter of an hour, 10 GB of memory and 11 GB of disk (the checkpoint, the bundle, one part twice while it is
+written); not part of `npm test`. The tiny models prove the mechanisms; this proves that nothing is lost at the real
+sizes: 1008 pixels, 32 blocks, 200 queries. Each step runs in a process of its own and says how much memory it took;
+`--step` runs one alone, with what the steps before it left in the work folder.
 """
 
 import argparse
-import gc
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import transformers
+from sam3_export import cli
+from sam3_export.allocator import return_freed_memory
 from sam3_export.configs import official_configs
 from sam3_export.examples import Sizes, example_inputs
 from sam3_export.model import Sam3
 from sam3_export.parts import PARTS
+from sam3_export.transformers_import import Sam3Model
 from tiny_models.fixtures import make_picture
 from tiny_models.model import randomise
 from tiny_models.official_layout import as_official
@@ -30,6 +35,7 @@ from torch import Tensor
 TOLERANCE = 1e-4
 RAW = ("logits", "pred_boxes", "presence", "masks", "semantic")
 DETECTOR_PARTS = ("image_encoder", "text_encoder", "concept_decoder")
+RESOLUTION = 1008
 
 
 def example_prompts() -> Prompts:
@@ -97,12 +103,52 @@ def compare_tracker(folder: Path, model: Sam3) -> bool:
     return good
 
 
-def export(work: Path, bpe: Path) -> Path:
-    """The program itself, in a process of its own."""
-    program = Path(__file__).parent
-    command = [sys.executable, str(program), "--checkpoint", str(work / "sam3.pt"), "--out", str(work / "bundle")]
-    subprocess.run([*command, "--bpe", str(bpe), "--name", "full-random"], check=True)
-    return work / "bundle"
+def random_model(seed: int) -> Sam3:
+    """The default configuration, the same weights for the same seed."""
+    model = Sam3(*official_configs())
+    randomise(model, seed)
+    return model
+
+
+def seen_once(detector: Sam3Model) -> Callable[..., object]:
+    """transformers' model for several prompts on one picture, which it would encode again for each of them."""
+
+    def answer(pixel_values: Tensor, **prompts: Tensor) -> object:
+        count = len(pixel_values)
+        seen = detector.get_vision_features(pixel_values=pixel_values[:1])
+        for name in ("fpn_hidden_states", "fpn_position_encoding"):
+            seen[name] = tuple(level.expand(count, -1, -1, -1) for level in seen[name])
+        return detector(vision_embeds=seen, **prompts)
+
+    return answer
+
+
+def make_checkpoint(options: argparse.Namespace) -> int:
+    torch.save({"model": as_official(random_model(options.seed))}, options.work / "sam3.pt")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """What `sam3 export` runs."""
+    arguments = ["--checkpoint", options.work / "sam3.pt", "--out", options.work / "bundle", "--bpe", options.bpe]
+    return cli.main([str(argument) for argument in (*arguments, "--name", "full-random")])
+
+
+def compare_all(options: argparse.Namespace) -> int:
+    folder = options.work / "bundle"
+    picture = make_picture(480, 640, torch.Generator().manual_seed(options.seed))
+    pixels, prompts = preprocess(picture, RESOLUTION), example_prompts()
+    ours = run_bundle(folder, pixels, prompts)
+    model = random_model(options.seed)
+    began = time.perf_counter()
+    theirs = run_detector(seen_once(model.detector_model), pixels, prompts)
+    print(f"  transformers: {time.perf_counter() - began:.1f} s", flush=True)
+    good = compare(ours, theirs) & compare_objects(ours, theirs, *picture.shape[:2]) & compare_tracker(folder, model)
+    print(f"{'equal' if good else 'NOT EQUAL'} within {TOLERANCE}")
+    return 0 if good else 1
+
+
+STEPS = {"checkpoint": make_checkpoint, "export": export, "compare": compare_all}
 
 
 def main() -> int:
@@ -110,29 +156,23 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint and the bundle")
     parser.add_argument("--bpe", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--step", choices=list(STEPS), help="only this one")
     options = parser.parse_args()
+    options.work = options.work.absolute()
+    options.work.mkdir(parents=True, exist_ok=True)
+    if options.step is None:
+        for step in STEPS:
+            command = [sys.executable, __file__, *sys.argv[1:], "--step", step]
+            if (code := subprocess.run(command, check=False).returncode) != 0:
+                return code
+        return 0
     transformers.logging.set_verbosity_error()
-    work = options.work.absolute()
-    work.mkdir(parents=True, exist_ok=True)
-
+    return_freed_memory()
     began = time.perf_counter()
-    model = Sam3(*official_configs())
-    randomise(model, options.seed)
-    torch.save({"model": as_official(model)}, work / "sam3.pt")
-    gc.collect()
-    print(f"random checkpoint: {time.perf_counter() - began:.0f} s", flush=True)
-    folder = export(work, options.bpe)
-    print(f"export: {time.perf_counter() - began:.0f} s", flush=True)
-
-    picture = make_picture(480, 640, torch.Generator().manual_seed(options.seed))
-    pixels, prompts = preprocess(picture, 1008), example_prompts()
-    ours = run_bundle(folder, pixels, prompts)
-    theirs = run_detector(model.detector_model, pixels, prompts)
-    good = compare(ours, theirs) & compare_objects(ours, theirs, *picture.shape[:2]) & compare_tracker(folder, model)
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
-    verdict = "equal" if good else "NOT EQUAL"
-    print(f"{verdict} within {TOLERANCE}; {time.perf_counter() - began:.0f} s, peak {peak:.1f} GiB per process")
-    return 0 if good else 1
+    code = STEPS[options.step](options)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{options.step}: {time.perf_counter() - began:.0f} s, {peak:.1f} GiB at most", flush=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import transformers
 
+from .allocator import return_freed_memory
 from .bundle import check_destination, export_bundle
 from .checkpoint import Checkpoint, load_checkpoint
 from .errors import ExportError
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 after an error line, 2 after bad usage (argparse's own message)."""
     options = parse(arguments)
+    return_freed_memory()
     transformers.logging.set_verbosity_error()
     try:
         run(options)
