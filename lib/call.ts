@@ -1,4 +1,7 @@
-import type { Logger } from "./logger.js";
+import { readSignal } from "./abort.js";
+import { describe } from "./describe.js";
+import { Sam3Error } from "./errors.js";
+import { type Logger, loggerOf } from "./logger.js";
 
 /** What every call that takes time accepts. */
 export interface CallOptions {
@@ -6,7 +9,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds the call may take, waiting included; after that it fails with `TIMEOUT`. 0 = as long as it takes. */
   readonly timeoutMs?: number | undefined;
-  /** Name of the call in log lines; one is made up when left out. */
+  /** Name of the call in log lines, for example the one your service gave it; one is made up when left out. */
   readonly requestId?: string | undefined;
 }
 
@@ -18,4 +21,67 @@ export interface Call {
   readonly signal: AbortSignal;
   /** Writes lines that carry the id. */
   readonly logger: Logger;
+}
+
+/** A call with its end: whoever started it must say when it is over. */
+export interface StartedCall extends Call {
+  readonly end: () => void;
+}
+
+/** Longest timer there is. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/**
+ * Starts the clock of a call and joins it with the caller's signal.
+ *
+ * @throws {Sam3Error} `INVALID_ARGUMENT` for options that cannot be read
+ */
+export function startCall(
+  options: CallOptions | undefined,
+  defaults: { readonly timeoutMs: number; readonly id: string; readonly logger: Logger },
+): StartedCall {
+  const signal = readSignal(options?.signal);
+  const timeoutMs = readTimeout(options?.timeoutMs) ?? defaults.timeoutMs;
+  const id = readRequestId(options?.requestId) ?? defaults.id;
+  const controller = new AbortController();
+  // By hand instead of AbortSignal.any, which Node 20 keeps alive as long as the longest living of its signals.
+  const onAbort = () => controller.abort(signal?.reason);
+  if (signal?.aborted) onAbort();
+  else signal?.addEventListener("abort", onAbort, { once: true });
+  const timer = timeoutMs > 0 ? setTimeout(() => controller.abort(tooSlow(timeoutMs)), timeoutMs) : undefined;
+  return {
+    id,
+    signal: controller.signal,
+    logger: loggerOf(defaults.logger, id),
+    end: () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+    },
+  };
+}
+
+function tooSlow(timeoutMs: number): Sam3Error {
+  return new Sam3Error(
+    "TIMEOUT",
+    `The call took longer than the ${timeoutMs} ms that timeoutMs allows (its own or SAM3_CALL_TIMEOUT_MS).`,
+    { details: { timeoutMs } },
+  );
+}
+
+function readTimeout(timeoutMs: unknown): number | undefined {
+  if (timeoutMs === undefined) return undefined;
+  if (typeof timeoutMs === "number" && timeoutMs >= 0 && timeoutMs <= MAX_TIMEOUT_MS) return timeoutMs;
+  throw new Sam3Error(
+    "INVALID_ARGUMENT",
+    `timeoutMs is ${describe(timeoutMs)}; it must be milliseconds from 0 to ${MAX_TIMEOUT_MS}.`,
+  );
+}
+
+function readRequestId(requestId: unknown): string | undefined {
+  if (requestId === undefined) return undefined;
+  if (typeof requestId === "string" && requestId !== "" && requestId.length <= 200) return requestId;
+  throw new Sam3Error(
+    "INVALID_ARGUMENT",
+    `requestId is ${describe(requestId)}; it must be a text of 1 to 200 characters.`,
+  );
 }

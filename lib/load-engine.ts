@@ -1,12 +1,21 @@
-import { abortable, throwIfAborted } from "./abort.js";
-import type { PartName } from "./bundle/manifest.js";
+import { createHash } from "node:crypto";
+import { throwIfAborted, until } from "./abort.js";
+import type { Manifest, PartName } from "./bundle/manifest.js";
 import { type Bundle, readBundle, readTokenizer, verifyParts } from "./bundle/read-bundle.js";
 import { TextTokenizer } from "./bundle/tokenizer.js";
+import { FeatureCache } from "./cache/feature-cache.js";
 import { toSam3Error } from "./caller.js";
+import type { BatchLimits } from "./devices/batch-queue.js";
+import { planReplicas } from "./devices/device-list.js";
+import { DevicePool } from "./devices/device-pool.js";
+import { Engine } from "./devices/engine.js";
+import { type Kept, PictureFeatures } from "./devices/kept-features.js";
+import { Replica, type ReplicaContext } from "./devices/replica.js";
+import { warmUp } from "./devices/warm-up.js";
 import { Sam3Error } from "./errors.js";
-import { ImageEngine } from "./image/image-engine.js";
 import { stderrLogger } from "./logger.js";
-import type { NativeAddon, NativeBundle, NativeDevice } from "./native/addon.js";
+import { Meter } from "./metrics/meter.js";
+import type { NativeAddon, NativeBundle } from "./native/addon.js";
 import { type LoadOptions, type LoadProgress, readLoadOptions, type Settings } from "./options.js";
 
 /** What is known of a loaded model. */
@@ -17,12 +26,17 @@ export interface ModelFacts {
   /** Side in pixels of the square a picture is resized to. */
   readonly resolution: number;
   readonly dtype: "fp32" | "bf16" | "fp16";
-  /** Where it runs: `cpu`, `cuda:0`, … */
+  /** Side in pixels of the low-resolution masks that object prompts take and give. */
+  readonly maskSize: number;
+  /** Whether the part that answers points and boxes was trained. */
+  readonly objectPrompts: boolean;
+  /** Where it runs, by the names of its replicas: `cpu`, `cuda:0`, or several with commas. */
   readonly device: string;
+  /** Names of the devices, each once. */
   readonly deviceName: string;
-  /** Bytes the model holds on the device. */
+  /** Bytes that all replicas hold as loading ended; 0 when they are loaded lazily (`sam.stats()` has the current figure). */
   readonly modelBytes: number;
-  /** Milliseconds it took to move the parts to the device. */
+  /** Milliseconds it took to move the parts to the devices. */
   readonly loadMs: number;
   /** Score above which objects are returned where a prompt names no threshold. */
   readonly confidenceThreshold: number;
@@ -39,15 +53,23 @@ export type AddonLoader = (options: {
   readonly env: Readonly<Record<string, string | undefined>>;
 }) => NativeAddon | Promise<NativeAddon>;
 
-/** The parts a picture needs; the tracker's stay on the disk. */
-const IMAGE_PARTS: readonly PartName[] = ["image_encoder", "text_encoder", "concept_decoder"];
+/** The parts a picture needs; those of the tracker's memory stay on the disk. */
+export const IMAGE_PARTS: readonly PartName[] = [
+  "image_encoder",
+  "text_encoder",
+  "concept_decoder",
+  "object_decoder",
+  "tracker_constants",
+];
 
-/** Reads settings and bundle, loads the addon and moves the model to its device; failing half-way frees everything. */
+const MB = 2 ** 20;
+
+/** Reads settings and bundle, loads the addon and moves the model to its devices; failing half-way frees everything. */
 export async function loadEngine(
   options: LoadOptions,
   env: Readonly<Record<string, string | undefined>>,
   loadAddon: AddonLoader,
-): Promise<{ engine: ImageEngine; facts: ModelFacts }> {
+): Promise<{ engine: Engine; facts: ModelFacts }> {
   const {
     settings,
     logger = stderrLogger(settings.logLevel),
@@ -63,7 +85,7 @@ export async function loadEngine(
     }
   };
 
-  // What is quick and likely to be wrong comes first: settings, manifest, libtorch, device; then the hashes.
+  // What is quick and likely to be wrong comes first: settings, manifest, libtorch, devices; then the hashes.
   const bundle = await readBundle(settings.model, signal);
   const { manifest } = bundle;
   checkResolution(settings, bundle);
@@ -73,76 +95,117 @@ export async function loadEngine(
     env: { ...env, SAM3_LIBTORCH_FROM_PYTHON: settings.libtorchFromPython ? "1" : "0" },
   });
   throwIfAborted(signal);
-  const device = chooseDevice(settings.devices, addon.devices());
+  const plans = planReplicas(settings.devices, addon.devices(), settings.threads);
   const tokenizer = new TextTokenizer(await readTokenizer(bundle, signal), manifest.tokenizer);
-  let verified = 0;
-  const parts = await verifyParts(bundle, IMAGE_PARTS, signal, (part) => {
-    verified++;
-    report({ stage: "verify", part, done: verified, total: IMAGE_PARTS.length });
-  });
-  throwIfAborted(signal);
 
-  const replica = new addon.Replica({ device: device.id, threads: settings.threads });
-  try {
-    const token = new addon.CancelToken();
-    const loaded = await abortable(signal, token, () =>
-      replica.load(nativeBundle(bundle, parts), token, (part, done, total) =>
-        report({ stage: "load", part, done, total }),
-      ),
-    );
-    const threshold = settings.confidenceThreshold ?? manifest.thresholds.score;
-    const engine = new ImageEngine({
-      addon,
-      replica,
-      manifest,
-      tokenizer,
-      logger,
-      threshold,
-      maxPixels: settings.maxPixels,
+  const meter = new Meter();
+  const limits = batchLimits(settings);
+  const cache = new FeatureCache<Kept>({
+    deviceBytes: settings.maxCacheSizeMb * MB,
+    hostBytes: settings.maxCpuCacheSizeMb * MB,
+    ttlMs: settings.cacheTtlSeconds * 1000,
+    move: (kept, to, stop) =>
+      kept instanceof PictureFeatures ? kept.move(to, stop) : Promise.reject(new Error("texts stay")),
+    movable: (kept) => kept instanceof PictureFeatures && kept.movable,
+  });
+  const verified = once(async () => {
+    let done = 0;
+    // Lazily, the signal of `Sam3.load` has nothing to say any more.
+    const stop = settings.load === "eager" ? signal : undefined;
+    const parts = await verifyParts(bundle, IMAGE_PARTS, stop, (part) => {
+      done++;
+      report({ stage: "verify", part, done, total: IMAGE_PARTS.length });
     });
-    logger.info(
-      `loaded ${manifest.name} on ${device.id} (${device.name}) in ${Math.round(loaded.loadMs)} ms`,
-    );
-    return {
-      engine,
-      facts: {
-        name: manifest.name,
-        folder: bundle.folder,
-        resolution: manifest.resolution,
-        dtype: manifest.dtype,
-        device: device.id,
-        deviceName: device.name,
-        modelBytes: loaded.modelBytes,
-        loadMs: loaded.loadMs,
-        confidenceThreshold: threshold,
-        contextLength: manifest.tokenizer.contextLength,
-        torchVersion: addon.torchVersion,
-        licence: manifest.licence,
-      },
-    };
+    return nativeBundle(bundle, parts);
+  });
+  let partsLoaded = 0;
+  const context: ReplicaContext = {
+    addon,
+    logger,
+    meter,
+    limits,
+    bundle: verified,
+    modelBytes: IMAGE_PARTS.reduce((sum, name) => sum + manifest.parts[name].bytes, 0),
+    deviceBytes: settings.deviceMemoryMb === undefined ? undefined : settings.deviceMemoryMb * MB,
+    heldOn: (device) => pool.heldOn(device),
+    makeRoom: (replica) => cache.evict((kept) => kept.replica === replica),
+    onFault: (replica) => cache.drop((kept) => kept.replica === replica),
+    warmUp: settings.warmUp ? (replica) => warmUp(replica, manifest, tokenizer) : undefined,
+    onPart: (part) => {
+      partsLoaded++;
+      report({ stage: "load", part, done: partsLoaded, total: IMAGE_PARTS.length * plans.length });
+    },
+  };
+  const pool = new DevicePool(
+    plans.map((plan) => new Replica(plan, context)),
+    limits.encode.maxBatch,
+  );
+  const threshold = settings.confidenceThreshold ?? manifest.thresholds.score;
+  const engine = new Engine({
+    manifest,
+    tokenizer,
+    logger,
+    threshold,
+    maxPixels: settings.maxPixels,
+    pool,
+    cache,
+    cacheEnabled: settings.featureCache,
+    meter,
+    limits,
+    callTimeoutMs: settings.callTimeoutMs,
+    bundleId: idOf(manifest),
+  });
+  try {
+    if (settings.load === "eager") {
+      // The hashes first, however many replicas need them.
+      await verified();
+      throwIfAborted(signal);
+      await until(signal, pool.load());
+    }
   } catch (error) {
-    await replica
+    await engine
       .close()
       .catch((closing: unknown) => logger.error(`closing failed: ${toSam3Error(closing).message}`));
     throw error;
   }
+  return { engine, facts: factsOf({ bundle, addon, pool, threshold }) };
 }
 
-/**
- * The device a choice stands for: `auto` is the first CUDA device, else the CPU.
- *
- * @throws {Sam3Error} `DEVICE_UNKNOWN` naming the devices there are
- */
-function chooseDevice(choice: string, devices: readonly NativeDevice[]): NativeDevice {
-  const first = (test: (id: string) => boolean) => devices.find(({ id }) => test(id));
-  const isCuda = (id: string) => id.startsWith("cuda:");
-  const found =
-    choice === "auto"
-      ? (first(isCuda) ?? first((id) => id === "cpu"))
-      : first(choice === "cuda" ? isCuda : (id) => id === choice);
-  if (found) return found;
-  const list = devices.map(({ id, name }) => `${id} (${name})`).join(", ");
-  throw new Sam3Error("DEVICE_UNKNOWN", `There is no device "${choice}" here. Available: ${list || "none"}.`);
+function batchLimits(settings: Settings): Record<"encode" | "decode", BatchLimits> {
+  const { batchDelayMs: maxDelayMs, maxQueue, queueTimeoutMs } = settings;
+  const shared = { maxDelayMs, maxQueue, queueTimeoutMs };
+  return {
+    encode: { ...shared, maxBatch: settings.maxEncodeBatch },
+    decode: { ...shared, maxBatch: settings.maxDecodeBatch },
+  };
+}
+
+function factsOf(loaded: {
+  readonly bundle: Bundle;
+  readonly addon: NativeAddon;
+  readonly pool: DevicePool;
+  readonly threshold: number;
+}): ModelFacts {
+  const { bundle, addon, pool, threshold } = loaded;
+  const { manifest } = bundle;
+  const replicas = pool.replicas.filter(({ usable }) => usable);
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  return {
+    name: manifest.name,
+    folder: bundle.folder,
+    resolution: manifest.resolution,
+    dtype: manifest.dtype,
+    maskSize: manifest.maskSize,
+    objectPrompts: manifest.tracker.trained,
+    device: replicas.map(({ name }) => name).join(", "),
+    deviceName: [...new Set(replicas.map(({ device }) => device?.name))].join(", "),
+    modelBytes: sum(replicas.map(({ modelBytes }) => modelBytes)),
+    loadMs: sum(replicas.map(({ loadMs }) => loadMs)),
+    confidenceThreshold: threshold,
+    contextLength: manifest.tokenizer.contextLength,
+    torchVersion: addon.torchVersion,
+    licence: manifest.licence,
+  };
 }
 
 function checkResolution(settings: Settings, { manifest, folder }: Bundle): void {
@@ -153,7 +216,11 @@ function checkResolution(settings: Settings, { manifest, folder }: Bundle): void
   );
 }
 
-function nativeBundle({ manifest }: Bundle, parts: Readonly<Record<string, string>>): NativeBundle {
+/** What the addon must know of a bundle whose parts were checked. */
+export function nativeBundle(
+  { manifest }: Pick<Bundle, "manifest">,
+  parts: Readonly<Record<string, string>>,
+): NativeBundle {
   return {
     resolution: manifest.resolution,
     featureSize: manifest.featureSize,
@@ -165,5 +232,24 @@ function nativeBundle({ manifest }: Bundle, parts: Readonly<Record<string, strin
     contextLength: manifest.tokenizer.contextLength,
     padToken: manifest.tokenizer.padToken,
     parts,
+  };
+}
+
+/** Tells bundles apart by what their parts hold. */
+function idOf(manifest: Manifest): string {
+  const hash = createHash("sha256");
+  for (const name of IMAGE_PARTS) hash.update(manifest.parts[name].sha256);
+  return hash.digest("hex").slice(0, 16);
+}
+
+/** Does work at most once at a time and keeps its answer; after a failure it is done again. */
+function once<T>(work: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  return () => {
+    answer ??= work().catch((error: unknown) => {
+      answer = undefined;
+      throw error;
+    });
+    return answer;
   };
 }

@@ -1,12 +1,33 @@
 import type { z } from "zod";
 import { readSignal } from "./abort.js";
-import { describe, hintFor } from "./describe.js";
+import { describe, hintFor, issuesInOneLine } from "./describe.js";
 import { Sam3Error } from "./errors.js";
 import { isLogger, type Logger } from "./logger.js";
-import { type LogLevel, SETTINGS, type SettingName } from "./settings.js";
+import { type DeviceRequest, type LogLevel, SETTINGS, type SettingName } from "./settings.js";
+
+/** A device by name; `GPU-…` and `MIG-…` are ids as `nvidia-smi -L` lists them. */
+export type DeviceName =
+  | "auto"
+  | "cpu"
+  | "cuda"
+  | `cpu:${number}`
+  | `cuda:${number}`
+  | `GPU-${string}`
+  | `MIG-${string}`;
+
+/** Replicas on one device. */
+export interface DeviceOptions {
+  readonly device: DeviceName;
+  /** How many copies of the model, 1–16; 1 when left out. */
+  readonly replicas?: number | undefined;
+  /** Threads each computes with on the CPU; the option `threads` when left out. */
+  readonly threads?: number | undefined;
+  /** False: when it cannot be loaded, `health()` says so and the others work. */
+  readonly required?: boolean | undefined;
+}
 
 /** Where a model may run. */
-export type DeviceChoice = "auto" | "cpu" | "cuda" | `cuda:${number}`;
+export type DeviceChoice = DeviceName | readonly (DeviceName | DeviceOptions)[];
 
 /** How far loading has come. */
 export interface LoadProgress {
@@ -22,10 +43,36 @@ export interface LoadProgress {
 export interface LoadOptions {
   /** `"mini"` (comes with the package) or the folder of a bundle that `sam3 export` wrote. */
   readonly model?: string | undefined;
-  /** `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"`. */
+  /** One device, or a list: each entry is a replica, and work goes to the least loaded one. */
   readonly devices?: DeviceChoice | undefined;
-  /** Threads the model computes with on the CPU; 0 = one for each physical core. */
+  /** Threads a replica computes with on the CPU; 0 = one for each physical core. */
   readonly threads?: number | undefined;
+  /** `"lazy"` loads a replica when its work comes; `"eager"`, the default, before `Sam3.load` is done. */
+  readonly load?: "eager" | "lazy" | undefined;
+  /** Segments a small picture on every replica after loading. */
+  readonly warmUp?: boolean | undefined;
+  /** Most memory on one device in MB; a load that would go over is refused with `DEVICE_MEMORY`. */
+  readonly deviceMemoryMb?: number | undefined;
+  /** Most pictures in one batch of the image encoder. */
+  readonly maxEncodeBatch?: number | undefined;
+  /** Most prompts in one batch of a decoder. */
+  readonly maxDecodeBatch?: number | undefined;
+  /** Most milliseconds that work waits on an idle device for calls that are on their way. */
+  readonly batchDelayMs?: number | undefined;
+  /** Most pictures or prompts that wait; a further call fails with `QUEUE_FULL`. */
+  readonly maxQueue?: number | undefined;
+  /** Most milliseconds in a queue, after which a call fails with `TIMEOUT`; 0 = as long as it takes. */
+  readonly queueTimeoutMs?: number | undefined;
+  /** Most milliseconds of a call that names no `timeoutMs`; 0 = as long as it takes. */
+  readonly callTimeoutMs?: number | undefined;
+  /** Whether features are kept for the next call with the same picture or text. */
+  readonly featureCache?: boolean | undefined;
+  /** Seconds that features are kept after their last use; 0 = until their room is needed. */
+  readonly cacheTtlSeconds?: number | undefined;
+  /** Most MB of kept features on the devices. */
+  readonly maxCacheSizeMb?: number | undefined;
+  /** Most MB of main memory for features that no longer fit the device's share. */
+  readonly maxCpuCacheSizeMb?: number | undefined;
   /** Objects with a score above this are returned, 0–1; a prompt's own `threshold` wins. */
   readonly confidenceThreshold?: number | undefined;
   /** The resolution the bundle must have, in pixels. */
@@ -40,7 +87,7 @@ export interface LoadOptions {
   readonly home?: string | undefined;
   /** What the built-in logger writes; without effect on `logger`. */
   readonly logLevel?: LogLevel | undefined;
-  /** Takes log lines instead of the built-in logger: `console`, pino, or any object with debug, info, warn and error. */
+  /** Takes log lines instead of the built-in logger: `console`, pino, or any object with debug, info, warn and error; `child` is used where there is one. */
   readonly logger?: Logger | undefined;
   /** Stops loading; the promise then rejects with its reason. */
   readonly signal?: AbortSignal | undefined;
@@ -51,8 +98,21 @@ export interface LoadOptions {
 /** The settings after reading options and environment; undefined where neither says anything and the default depends on more. */
 export interface Settings {
   readonly model: string;
-  readonly devices: string;
+  readonly devices: readonly DeviceRequest[];
   readonly threads: number;
+  readonly load: "eager" | "lazy";
+  readonly warmUp: boolean;
+  readonly deviceMemoryMb: number | undefined;
+  readonly maxEncodeBatch: number;
+  readonly maxDecodeBatch: number;
+  readonly batchDelayMs: number;
+  readonly maxQueue: number;
+  readonly queueTimeoutMs: number;
+  readonly callTimeoutMs: number;
+  readonly featureCache: boolean;
+  readonly cacheTtlSeconds: number;
+  readonly maxCacheSizeMb: number;
+  readonly maxCpuCacheSizeMb: number;
   readonly confidenceThreshold: number | undefined;
   readonly resolution: number | undefined;
   readonly maxPixels: number;
@@ -67,8 +127,20 @@ export interface Settings {
 
 const DEFAULTS = {
   model: "mini",
-  devices: "auto",
+  devices: [{ device: "auto", replicas: 1, required: true }],
   threads: 0,
+  load: "eager",
+  warmUp: false,
+  maxEncodeBatch: 8,
+  maxDecodeBatch: 8,
+  batchDelayMs: 20,
+  maxQueue: 1024,
+  queueTimeoutMs: 0,
+  callTimeoutMs: 0,
+  featureCache: true,
+  cacheTtlSeconds: 600,
+  maxCacheSizeMb: 4096,
+  maxCpuCacheSizeMb: 0,
   maxPixels: 128_000_000,
   logLevel: "warn",
   libtorchFromPython: false,
@@ -156,9 +228,11 @@ export function readLoadOptions(
 function readOne(schema: z.ZodType, value: unknown, source: string, type: string): unknown {
   const read = schema.safeParse(value);
   if (read.success) return read.data;
+  // What is wrong inside a list or an object is worth saying.
+  const where = typeof value === "object" && value !== null ? ` (${issuesInOneLine(read.error)})` : "";
   throw new Sam3Error(
     "INVALID_SETTING",
-    `${source} is ${describe(value)}; it must be ${type.replaceAll("`", "")}.`,
+    `${source} is ${describe(value)}; it must be ${type.replaceAll("`", "")}${where}.`,
     {
       cause: read.error,
     },

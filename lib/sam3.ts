@@ -1,8 +1,12 @@
+import { CacheControl } from "./cache/cache-control.js";
 import { captureCaller, forCaller } from "./caller.js";
-import type { ImageEngine } from "./image/image-engine.js";
+import type { Health } from "./devices/device-pool.js";
+import type { Engine } from "./devices/engine.js";
+import type { Sam3Stats } from "./devices/engine-stats.js";
 import { ImagePredictor } from "./image/image-predictor.js";
 import { INSPECT } from "./inspect.js";
 import { loadEngine, type ModelFacts } from "./load-engine.js";
+import { type MetricsOptions, PrometheusExport } from "./metrics/prometheus.js";
 import { loadAddon } from "./native/load.js";
 import type { LoadOptions } from "./options.js";
 
@@ -22,13 +26,18 @@ export class Sam3 {
   readonly image: ImagePredictor;
   /** What is known of the model: name, resolution, device, … */
   readonly model: ModelFacts;
-  readonly #engine: ImageEngine;
+  /** The features that are kept for later calls. */
+  readonly cache: CacheControl;
+  readonly #engine: Engine;
+  readonly #metrics: PrometheusExport;
   #closed = false;
 
-  private constructor(engine: ImageEngine, facts: ModelFacts) {
+  private constructor(engine: Engine, facts: ModelFacts) {
     this.#engine = engine;
     this.model = facts;
     this.image = new ImagePredictor(engine);
+    this.cache = new CacheControl(engine);
+    this.#metrics = new PrometheusExport(engine.meter, () => engine.stats());
   }
 
   /**
@@ -36,7 +45,7 @@ export class Sam3 {
    *
    * @internal
    */
-  static over({ engine, facts }: { engine: ImageEngine; facts: ModelFacts }): Sam3 {
+  static over({ engine, facts }: { engine: Engine; facts: ModelFacts }): Sam3 {
     return new Sam3(engine, facts);
   }
 
@@ -46,13 +55,13 @@ export class Sam3 {
    *
    * @throws {Sam3Error} `INVALID_SETTING`, `INVALID_ARGUMENT`, `BUNDLE_NOT_FOUND`, `BUNDLE_INVALID`,
    *   `BUNDLE_PART_MISSING`, `BUNDLE_HASH_MISMATCH`, `BUNDLE_TOO_NEW`, `LIBTORCH_NOT_FOUND`, `LIBTORCH_VERSION`,
-   *   `ADDON_NOT_FOUND`, `ADDON_LOAD_FAILED`, `DEVICE_UNKNOWN`, `DEVICE_FAULT`, `OUT_OF_MEMORY`; the signal's reason
-   *   when it was aborted
+   *   `ADDON_NOT_FOUND`, `ADDON_LOAD_FAILED`, `DEVICE_UNKNOWN`, `DEVICE_MEMORY`, `DEVICE_FAULT`, `OUT_OF_MEMORY`;
+   *   the signal's reason when it was aborted
    * @example
    * ```ts
    * const sam = await Sam3.load({
    *   model: "/models/sam3",
-   *   devices: "cuda:1",
+   *   devices: ["cuda:0", { device: "cuda:1", required: false }],
    *   onProgress: ({ stage, done, total }) => console.log(stage, done, total),
    *   signal: AbortSignal.timeout(60_000),
    * });
@@ -63,6 +72,30 @@ export class Sam3 {
     return forCaller(caller, options?.signal, async () => {
       return Sam3.over(await loadEngine(options, process.env, loadAddon));
     });
+  }
+
+  /** How it is doing: `ready`, `degraded` or `unavailable`, and why. Cheap; made for a service's health check. */
+  health(): Health {
+    return this.#engine.health();
+  }
+
+  /** Queues, calls, latencies, cache and device memory, as they are now. */
+  stats(): Sam3Stats {
+    return this.#engine.stats();
+  }
+
+  /**
+   * The same as Prometheus' text, through prom-client, which you install. Histograms begin with the first call.
+   *
+   * @throws {Sam3Error} `UNSUPPORTED` where prom-client is not installed, `INVALID_ARGUMENT`
+   * @example
+   * ```ts
+   * import { register } from "prom-client";
+   * server.get("/metrics", async (_, reply) => reply.send(await sam.metrics({ registry: register })));
+   * ```
+   */
+  async metrics(options: MetricsOptions = {}): Promise<string> {
+    return this.#metrics.text(options);
   }
 
   /**

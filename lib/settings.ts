@@ -24,6 +24,52 @@ const flag = z.union([
   z.enum(["1", "true", "0", "false"]).transform((value) => value === "1" || value === "true"),
 ]);
 const text = z.string().trim().min(1, "must not be empty");
+const whole = (least: number, most: number) => numeric.pipe(z.int().min(least).max(most));
+/** Megabytes of up to a petabyte. */
+const megabytes = whole(0, 2 ** 30);
+
+/** Replicas that are wanted on one device. */
+export interface DeviceRequest {
+  /** `auto`, `cpu`, `cpu:N`, `cuda`, `cuda:N`, or the driver's id of a GPU or MIG device. */
+  readonly device: string;
+  readonly replicas: number;
+  /** Undefined: the setting `threads`. */
+  readonly threads?: number | undefined;
+  readonly required: boolean;
+}
+
+const THREADS = [0, 1024] as const;
+const REPLICAS = [1, 16] as const;
+
+const deviceName = text
+  .transform((value) => (/^(gpu|mig)-/i.test(value) ? value : value.toLowerCase()))
+  .refine(
+    (value) => /^(auto|cpu(:\d{1,3})?|cuda(:\d{1,3})?|(gpu|mig)-[0-9a-z/-]+)$/i.test(value),
+    "must be auto, cpu, cpu:N, cuda, cuda:N, GPU-… or MIG-…",
+  );
+const oneDevice = (device: string): DeviceRequest => ({ device, replicas: 1, required: true });
+const devicesSchema = z.union([
+  text
+    .transform((value) => value.split(",").map((name) => name.trim()))
+    .pipe(z.array(deviceName).max(64))
+    .transform((names) => names.map(oneDevice)),
+  z
+    .array(
+      z.union([
+        deviceName.transform(oneDevice),
+        z.strictObject({
+          device: deviceName,
+          replicas: z.int().min(REPLICAS[0]).max(REPLICAS[1]).default(1),
+          threads: z.int().min(THREADS[0]).max(THREADS[1]).optional(),
+          required: z.boolean().default(true),
+        }),
+      ]),
+    )
+    .min(1, "must name at least one device")
+    .max(64),
+]);
+
+const FLAG = "`true` or `false` (in the environment also `1` or `0`)";
 
 /** Every setting there is. Options win over the environment, the environment over the default. */
 export const SETTINGS = {
@@ -36,19 +82,118 @@ export const SETTINGS = {
   },
   devices: {
     env: "IMAGE_MODEL_DEVICE",
-    type: "`auto`, `cpu`, `cuda` or `cuda:N`",
+    type: "`auto`, `cpu`, `cpu:N`, `cuda`, `cuda:N`, `GPU-…` or `MIG-…`; several with commas or as a list, in code also of `{ device, replicas, threads, required }`",
     fallback: "`auto`: the first CUDA device, else the CPU",
-    meaning: "Where the model runs.",
-    schema: text
-      .transform((value) => value.toLowerCase())
-      .refine((value) => /^(auto|cpu|cuda(:\d{1,3})?)$/.test(value), "must be auto, cpu, cuda or cuda:N"),
+    meaning:
+      "Where the model runs. Each name is a replica with a queue of its own; `cpu:0`, `cpu:1` are several on the CPU. One with `required: false` may fail to load. `GPU-…` and `MIG-…` are ids as `nvidia-smi -L` lists them, visible by `CUDA_VISIBLE_DEVICES`.",
+    schema: devicesSchema,
   },
   threads: {
     env: "SAM3_THREADS",
     type: "0–1024",
     fallback: "`0`: one for each physical core",
-    meaning: "Threads the model computes with on the CPU.",
-    schema: numeric.pipe(z.int().min(0).max(1024)),
+    meaning: "Threads a replica computes with on the CPU.",
+    schema: whole(...THREADS),
+  },
+  load: {
+    env: "SAM3_LOAD",
+    type: "`eager` or `lazy`",
+    fallback: "`eager`",
+    meaning:
+      "When replicas are loaded: all of them by `Sam3.load`, or each when its work comes. Lazily loaded parts are checked by hash then, too.",
+    schema: text.transform((value) => value.toLowerCase()).pipe(z.enum(["eager", "lazy"])),
+  },
+  warmUp: {
+    env: "SAM3_WARM_UP",
+    type: FLAG,
+    fallback: "`false`",
+    meaning:
+      "Whether every replica segments a small grey picture after it was loaded, so that the first call is not slower.",
+    schema: flag,
+  },
+  deviceMemoryMb: {
+    env: "SAM3_DEVICE_MEMORY_MB",
+    type: "MB, at least 1",
+    fallback: "what the device has free",
+    meaning:
+      "Most memory that models and features may hold on one device before a further load or session is refused with `DEVICE_MEMORY`.",
+    schema: whole(1, 2 ** 30),
+  },
+  maxEncodeBatch: {
+    env: "SAM3_MAX_ENCODE_BATCH",
+    type: "1–256",
+    fallback: "`8`",
+    meaning: "Most pictures in one batch of the image encoder.",
+    schema: whole(1, 256),
+  },
+  maxDecodeBatch: {
+    env: "SAM3_MAX_DECODE_BATCH",
+    type: "1–256",
+    fallback: "`8`",
+    meaning: "Most prompts in one batch of the text encoder or of a decoder.",
+    schema: whole(1, 256),
+  },
+  batchDelayMs: {
+    env: "SAM3_BATCH_DELAY_MS",
+    type: "ms, 0–10000",
+    fallback: "`20`",
+    meaning:
+      "Most milliseconds that work waits on an idle device for other calls that are on their way. A lone call does not wait.",
+    schema: whole(0, 10_000),
+  },
+  maxQueue: {
+    env: "SAM3_MAX_QUEUE",
+    type: "1–1000000",
+    fallback: "`1024`",
+    meaning:
+      "Most pictures, and most prompts on a replica, that wait; a further call fails with `QUEUE_FULL`.",
+    schema: whole(1, 1_000_000),
+  },
+  queueTimeoutMs: {
+    env: "SAM3_QUEUE_TIMEOUT_MS",
+    type: "ms",
+    fallback: "`0`: as long as it takes",
+    meaning:
+      "Most milliseconds that a picture or prompt waits for its turn; after that the call fails with `TIMEOUT`.",
+    schema: whole(0, 2 ** 31 - 1),
+  },
+  callTimeoutMs: {
+    env: "SAM3_CALL_TIMEOUT_MS",
+    type: "ms",
+    fallback: "`0`: as long as it takes",
+    meaning:
+      "Most milliseconds of a call that names no `timeoutMs` of its own; after that it fails with `TIMEOUT`.",
+    schema: whole(0, 2 ** 31 - 1),
+  },
+  featureCache: {
+    env: "ENABLE_FEATURE_CACHE",
+    type: FLAG,
+    fallback: "`true`",
+    meaning:
+      "Whether features of pictures and texts are kept for the next call with the same content, and shared by calls that come together.",
+    schema: flag,
+  },
+  cacheTtlSeconds: {
+    env: "FEATURE_CACHE_TTL_SECONDS",
+    type: "seconds",
+    fallback: "`600`",
+    meaning: "How long features are kept after their last use; 0 = until their room is needed.",
+    schema: numeric.pipe(z.number().min(0).max(31_536_000)),
+  },
+  maxCacheSizeMb: {
+    env: "MAX_CACHE_SIZE_MB",
+    type: "MB",
+    fallback: "`4096`",
+    meaning: "Most memory of kept features on the devices, all together; least recently used ones go first.",
+    schema: megabytes,
+  },
+  maxCpuCacheSizeMb: {
+    env: "MAX_CPU_CACHE_SIZE_MB",
+    type: "MB",
+    fallback: "`0`: none",
+    meaning:
+      "Most main memory for features that no longer fit a CUDA device's share; they come back when they are used.",
+    schema: megabytes,
   },
   confidenceThreshold: {
     env: "IMAGE_MODEL_CONFIDENCE_THRESHOLD",
@@ -93,7 +238,7 @@ export const SETTINGS = {
   },
   libtorchFromPython: {
     env: "SAM3_LIBTORCH_FROM_PYTHON",
-    type: "`true` or `false` (in the environment also `1` or `0`)",
+    type: FLAG,
     fallback: "`false`",
     meaning: "Whether the torch of the Python on the path may be used where no other libtorch is found.",
     schema: flag,

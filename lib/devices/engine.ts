@@ -1,20 +1,104 @@
+import { randomBytes } from "node:crypto";
+import { until } from "../abort.js";
 import type { Manifest } from "../bundle/manifest.js";
 import type { TextTokenizer } from "../bundle/tokenizer.js";
-import type { Call, CallOptions } from "../call.js";
+import type { CacheEntryInfo, CacheStats, FeatureCache, Pin } from "../cache/feature-cache.js";
+import { type Call, type CallOptions, startCall } from "../call.js";
+import { type Caller, captureCaller, forCaller } from "../caller.js";
+import { Sam3Error } from "../errors.js";
+import { Gate } from "../gate.js";
 import type { Logger } from "../logger.js";
+import type { Meter } from "../metrics/meter.js";
 import type { NativeConceptObjects, NativeObjectMasks } from "../native/addon.js";
+import { type BatchLimits, queueFull, queueTimeout } from "./batch-queue.js";
+import type { DevicePool, Health } from "./device-pool.js";
+import { engineStats, type Sam3Stats } from "./engine-stats.js";
+import { type Kept, PictureFeatures, TextFeatures } from "./kept-features.js";
+import { Lease } from "./lease.js";
+import type { Stage } from "./replica.js";
 import type { ConceptRequest, FeatureLease, ObjectRequest, PictureRequest, Settled } from "./requests.js";
 
-/** The model as the image layer uses it. Becomes a class with these members. */
-export interface Engine {
+/** What an engine is made of. */
+export interface EngineParts {
+  readonly manifest: Manifest;
+  readonly tokenizer: TextTokenizer;
+  readonly logger: Logger;
+  readonly threshold: number;
+  readonly maxPixels: number;
+  readonly pool: DevicePool;
+  readonly cache: FeatureCache<Kept>;
+  readonly cacheEnabled: boolean;
+  readonly meter: Meter;
+  readonly limits: Readonly<Record<"encode" | "decode", BatchLimits>>;
+  /** Milliseconds of a call that names none; 0 = no end. */
+  readonly callTimeoutMs: number;
+  /** Names the bundle's content, so that features of another one are never taken for its own. */
+  readonly bundleId: string;
+}
+
+/** Decoded pictures may wait for the encoder until they weigh this; a thousand calls must not decode a thousand pictures. */
+const MAX_DECODED_BYTES = 256 * 2 ** 20;
+
+type Size = { readonly width: number; readonly height: number };
+
+// The safety net for a model that was never closed.
+const abandoned = new FinalizationRegistry<Pick<EngineParts, "pool" | "cache" | "logger" | "manifest">>(
+  ({ pool, cache, logger, manifest }) => {
+    logger.warn(
+      `A loaded model (${manifest.name}) was never closed; it is freed now. Use "await using", or call close().`,
+    );
+    cache.close();
+    pool.close().catch((error: unknown) => logger.error(`closing ${manifest.name} failed: ${String(error)}`));
+  },
+);
+
+/**
+ * The model as the layers above use it: features from the cache or the encoder, prompts to the decoders, on whichever
+ * replica. Gathers batches, retries what memory or a device spoiled, and measures. Lives as long as its `Sam3`.
+ */
+export class Engine {
   readonly manifest: Manifest;
   readonly tokenizer: TextTokenizer;
   readonly logger: Logger;
   /** Score above which objects are returned where a prompt names no threshold. */
   readonly threshold: number;
   readonly maxPixels: number;
+  readonly #parts: EngineParts;
+  /** Pictures that are decoded and not encoded yet. */
+  readonly #decoded: Gate;
+  /** Checks of sizes that are not known yet, by content hash. */
+  readonly #looks = new Map<string | PictureRequest, Set<(size: Size) => void>>();
+  readonly #idPrefix = randomBytes(2).toString("hex");
+  #calls = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts;
+    this.manifest = parts.manifest;
+    this.tokenizer = parts.tokenizer;
+    this.logger = parts.logger;
+    this.threshold = parts.threshold;
+    this.maxPixels = parts.maxPixels;
+    const { maxBatch, maxQueue, queueTimeoutMs } = parts.limits.encode;
+    this.#decoded = new Gate({
+      // While one batch runs, the next one gathers on every replica.
+      atOnce: 2 * maxBatch * parts.pool.replicas.length,
+      maxWeight: MAX_DECODED_BYTES,
+      maxWaiting: maxQueue,
+      full: (waiting) => queueFull("encodeImages", waiting, maxQueue),
+      timeoutMs: queueTimeoutMs,
+      late: (waitedMs) => queueTimeout("encodeImages", waitedMs),
+    });
+    const { pool, cache, logger, manifest } = parts;
+    abandoned.register(this, { pool, cache, logger, manifest }, this);
+  }
+
   /** Throws `DISPOSED` once closing has begun. */
-  assertOpen(): void;
+  assertOpen(): void {
+    if (this.#closing)
+      throw new Sam3Error("DISPOSED", "This Sam3 was closed. Load it again with Sam3.load().");
+  }
+
   /**
    * Runs a public call: checks its options and that the engine is open, starts its clock, makes its id, counts it, and
    * turns what fails into a `Sam3Error` with the stack of whoever called `entry`.
@@ -24,20 +108,271 @@ export interface Engine {
     entry: (...args: never[]) => unknown,
     options: CallOptions | undefined,
     work: (call: Call) => Promise<T>,
-  ): Promise<T>;
+  ): Promise<T> {
+    // Here, while the caller is still on the stack.
+    return this.#call(captureCaller(entry), operation, options, work);
+  }
+
   /** Features of a picture: from the cache, from an encode that is under way, or from one of its own. */
-  acquire(request: PictureRequest, call: Call): Promise<FeatureLease>;
-  /** Decodes concept prompts in one batch; each fails alone. Throws only what hits all: the signal's reason, `DISPOSED`. */
+  async acquire(request: PictureRequest, call: Call): Promise<FeatureLease> {
+    this.assertOpen();
+    const pin = await this.#checked(request, call.signal);
+    if (this.#closing) {
+      pin.release();
+      this.assertOpen();
+    }
+    return new Lease(pin, request);
+  }
+
+  /**
+   * Decodes concept prompts; each fails alone. Throws only what hits all: the signal's reason, `DISPOSED`, `QUEUE_FULL`.
+   * The answer keeps the order.
+   */
   segmentConcepts(
     lease: FeatureLease,
     requests: readonly ConceptRequest[],
     call: Call,
-  ): Promise<Settled<NativeConceptObjects>[]>;
-  /** Likewise for object prompts. */
+  ): Promise<Settled<NativeConceptObjects>[]> {
+    return this.#each("segmentConcepts", lease, requests, call, (features, request) =>
+      this.#concept(features, request, call.signal),
+    );
+  }
+
+  /** Decodes object prompts, likewise. */
   segmentObjects(
     lease: FeatureLease,
     requests: readonly ObjectRequest[],
     call: Call,
-  ): Promise<Settled<NativeObjectMasks>[]>;
-  close(): Promise<void>;
+  ): Promise<Settled<NativeObjectMasks>[]> {
+    return this.#each("segmentObjects", lease, requests, call, async ({ native, replica }, request) => {
+      const input = { ...request, features: native };
+      return (await replica.submit("segmentObjects", input, call.signal)).value;
+    });
+  }
+
+  stats(): Sam3Stats {
+    return engineStats(this.#parts, this.#decoded.waiting);
+  }
+
+  health(): Health {
+    return this.#parts.pool.health();
+  }
+
+  get meter(): Meter {
+    return this.#parts.meter;
+  }
+
+  cacheStats(): CacheStats {
+    return { enabled: this.#parts.cacheEnabled, ...this.#parts.cache.stats() };
+  }
+
+  cacheEntries(): CacheEntryInfo[] {
+    return this.#parts.cache.entries();
+  }
+
+  clearCache(): void {
+    this.#parts.cache.clear();
+  }
+
+  /** Frees the model and every feature made with it. Idempotent; what runs ends, what waits is rejected with `DISPOSED`. */
+  close(): Promise<void> {
+    abandoned.unregister(this);
+    const { pool, cache } = this.#parts;
+    this.#closing ??= pool.close().finally(() => cache.close());
+    return this.#closing;
+  }
+
+  async #call<T>(
+    caller: Caller,
+    operation: string,
+    options: CallOptions | undefined,
+    work: (call: Call) => Promise<T>,
+  ): Promise<T> {
+    const end = this.#parts.meter.begin(operation);
+    const start = performance.now();
+    const id = `${this.#idPrefix}-${++this.#calls}`;
+    let logger = this.logger;
+    try {
+      const answer = await forCaller(caller, options?.signal, async () => {
+        const call = startCall(options, { timeoutMs: this.#parts.callTimeoutMs, id, logger });
+        logger = call.logger;
+        try {
+          this.assertOpen();
+          return await work(call);
+        } finally {
+          call.end();
+        }
+      });
+      end("ok");
+      logger.debug(`${operation} took ${Math.round(performance.now() - start)} ms`);
+      return answer;
+    } catch (error) {
+      const code = Sam3Error.is(error) ? (error as Sam3Error).code : "aborted";
+      end(code);
+      logger.debug(`${operation} failed after ${Math.round(performance.now() - start)} ms: ${code}`);
+      throw error;
+    }
+  }
+
+  /** Features of a picture whose size passes the request's check. */
+  async #checked(request: PictureRequest, signal: AbortSignal): Promise<Pin<Kept>> {
+    const { check } = request;
+    if (!check) return this.#features(request, signal);
+    // What the check throws ends the wait of this caller only, as its signal would.
+    const wait = new AbortController();
+    const stop = () => wait.abort(signal.reason);
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
+    let looked = false;
+    const look = (size: Size) => {
+      if (looked) return;
+      looked = true;
+      try {
+        check(size);
+      } catch (error) {
+        wait.abort(error);
+      }
+    };
+    const picture = request.key ?? request;
+    const looks = this.#looks.get(picture) ?? new Set();
+    this.#looks.set(picture, looks.add(look));
+    try {
+      const pin = await this.#features(request, wait.signal);
+      look((pin.value as PictureFeatures).native);
+      if (wait.signal.aborted) {
+        pin.release();
+        throw wait.signal.reason;
+      }
+      return pin;
+    } finally {
+      signal.removeEventListener("abort", stop);
+      looks.delete(look);
+      if (looks.size === 0 && this.#looks.get(picture) === looks) this.#looks.delete(picture);
+    }
+  }
+
+  #features(request: PictureRequest, signal: AbortSignal | undefined): Promise<Pin<Kept>> {
+    const { key } = request;
+    const { cache, cacheEnabled, bundleId, manifest } = this.#parts;
+    return cache.use({
+      key: `${key}/${bundleId}/${manifest.resolution}`,
+      kind: "picture",
+      keep: cacheEnabled && key !== undefined,
+      signal,
+      make: (stop) => this.#encode(request, stop),
+    });
+  }
+
+  /** Decodes and encodes one picture. Settles when both have really ended. */
+  #encode(request: PictureRequest, stop: AbortSignal): Promise<PictureFeatures> {
+    return this.#decoded.pass(stop, async (weigh) => {
+      this.assertOpen();
+      let assignment = await this.#parts.pool.assign("encodeImages");
+      const decoded = await request.pixels(stop).catch((error: unknown) => {
+        assignment.arrived();
+        throw error;
+      });
+      const { data, width, height, decodeMs } = decoded;
+      weigh(data.byteLength);
+      for (const look of this.#looks.get(request.key ?? request) ?? []) look({ width, height });
+      for (let retried = false; ; retried = true) {
+        const { replica, arrived } = assignment;
+        const work = replica.submit("encodeImages", { pixels: { data, width, height } }, stop);
+        arrived();
+        try {
+          const { value, workMs } = await work;
+          return new PictureFeatures(value, replica, decodeMs, workMs);
+        } catch (error) {
+          if (retried || !Sam3Error.is(error, "DEVICE_FAULT")) throw error;
+          this.#parts.meter.deviceRetries++;
+          assignment = await this.#parts.pool.assign("encodeImages");
+        }
+      }
+    });
+  }
+
+  async #concept(
+    features: PictureFeatures,
+    { ids, ...request }: ConceptRequest,
+    signal: AbortSignal,
+  ): Promise<NativeConceptObjects> {
+    const { cache, cacheEnabled } = this.#parts;
+    const { native, replica } = features;
+    const arrived = replica.queue.expect("segmentConcepts");
+    let text: Pin<Kept> | undefined;
+    try {
+      let work: Promise<{ readonly value: NativeConceptObjects }>;
+      try {
+        text = await cache.use({
+          key: `${ids.join(",")}/${replica.name}`,
+          kind: "text",
+          keep: cacheEnabled,
+          signal,
+          make: async (stop) =>
+            new TextFeatures((await replica.submit("encodeTexts", { ids }, stop)).value, replica),
+        });
+        const input = { ...request, features: native, text: (text.value as TextFeatures).native };
+        work = replica.submit("segmentConcepts", input, signal);
+      } finally {
+        arrived();
+      }
+      return (await work).value;
+    } finally {
+      text?.release();
+    }
+  }
+
+  async #each<R, T>(
+    stage: Stage,
+    given: FeatureLease,
+    requests: readonly R[],
+    call: Call,
+    ask: (features: PictureFeatures, request: R) => Promise<T>,
+  ): Promise<Settled<T>[]> {
+    this.assertOpen();
+    const lease = Lease.of(given);
+    lease.features.replica.queue.assertRoom(stage);
+    // So many at a time that the next batch is ready, and no more: between the batches of a long list others get
+    // their turn.
+    const turns = new Gate({ atOnce: 2 * this.#parts.limits.decode.maxBatch });
+    const work = requests.map(async (request): Promise<Settled<T>> => {
+      try {
+        const value = await turns.pass(call.signal, () =>
+          this.#onPicture(lease, (features) => ask(features, request)),
+        );
+        return { status: "fulfilled", value };
+      } catch (reason) {
+        return { status: "rejected", reason };
+      }
+    });
+    const settled = await until(call.signal, Promise.all(work));
+    if (this.#closing) {
+      // What ended before the closing is delivered; the rest was refused for one reason.
+      const refused = settled.find((it) => it.status === "rejected" && Sam3Error.is(it.reason, "DISPOSED"));
+      if (refused?.status === "rejected") throw refused.reason;
+    }
+    return settled;
+  }
+
+  /** Works on a lease's features, and once more elsewhere when their device fails. Keeps them until the work has ended. */
+  async #onPicture<T>(lease: Lease, work: (features: PictureFeatures) => Promise<T>): Promise<T> {
+    const pin = lease.retain();
+    try {
+      return await work(pin.value as PictureFeatures);
+    } catch (error) {
+      if (!Sam3Error.is(error, "DEVICE_FAULT")) throw error;
+    } finally {
+      pin.release();
+    }
+    const again = await lease.replace(pin, () => {
+      this.#parts.meter.deviceRetries++;
+      this.logger.warn(`a picture is encoded again because ${pin.value.replica.name} failed`);
+      return this.#features(lease.request, undefined);
+    });
+    try {
+      return await work(again.value as PictureFeatures);
+    } finally {
+      again.release();
+    }
+  }
 }

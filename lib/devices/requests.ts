@@ -30,8 +30,8 @@ export interface PictureRequest {
    */
   readonly pixels: (signal: AbortSignal) => Promise<DecodedPixels>;
   /**
-   * Called as soon as the size is known, before the encoder runs; what it throws fails this caller only. It is the
-   * place to check boxes and points.
+   * Called once, when the size is known: before the encoder runs where it has to. What it throws fails this caller and
+   * none that wait for the same picture.
    */
   readonly check?: ((size: { readonly width: number; readonly height: number }) => void) | undefined;
 }

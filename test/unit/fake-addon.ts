@@ -307,7 +307,10 @@ function checkUsable(features: NativeFeatures): void {
   if (features.tier === "host") throw nativeError("INVALID_ARGUMENT", "the features are on the host");
 }
 
-function handle<T extends object>(facts: T, onDispose: () => void): T & { disposed: boolean; dispose(): void } {
+function handle<T extends object>(
+  facts: T,
+  onDispose: () => void,
+): T & { disposed: boolean; dispose(): void } {
   let disposed = false;
   return {
     ...facts,

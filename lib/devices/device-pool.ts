@@ -1,0 +1,188 @@
+import { Sam3Error } from "../errors.js";
+import { tooLittleMemory } from "./memory-errors.js";
+import type { Replica, ReplicaState, Stage } from "./replica.js";
+
+/** How a Sam3 is doing. */
+export interface Health {
+  /** `ready`: everything that was asked for can work; `degraded`: some of it; `unavailable`: nothing. */
+  readonly status: "ready" | "degraded" | "unavailable";
+  /** Why it is not `ready`, in sentences; empty when it is. */
+  readonly reasons: readonly string[];
+  readonly replicas: readonly ReplicaHealth[];
+}
+
+export interface ReplicaHealth {
+  /** `cpu`, `cpu:1`, `cuda:0`, `cuda:0/1`, … */
+  readonly name: string;
+  readonly state: ReplicaState;
+  /** Code of the error that put it out of use. */
+  readonly code?: string;
+  readonly reason?: string;
+}
+
+/** A replica that was chosen, and counted as busier from now on. */
+export interface Assignment {
+  readonly replica: Replica;
+  /** Call it when the work has come to the replica's queue, or will not. */
+  readonly arrived: () => void;
+}
+
+/** A session's place: the replica stays the same until it is released. */
+export interface SessionPlace {
+  readonly replica: Replica;
+  release(): void;
+}
+
+/** The replicas of one Sam3 and who works where. */
+export class DevicePool {
+  readonly replicas: readonly Replica[];
+  /** Items at which a replica has enough to do that another one is worth loading. */
+  readonly #enough: number;
+  #closed = false;
+
+  constructor(replicas: readonly Replica[], enough: number) {
+    this.replicas = replicas;
+    this.#enough = enough;
+  }
+
+  /**
+   * Loads every replica, one after the other. Those that are not required may fail.
+   *
+   * @throws {Sam3Error} what loading a required one failed with, or the first failure where none could be loaded
+   */
+  async load(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const replica of this.replicas) {
+      try {
+        await replica.load();
+      } catch (error) {
+        if (replica.required || this.#closed) throw error;
+        failures.push(error);
+      }
+    }
+    if (failures.length === this.replicas.length) throw failures[0];
+  }
+
+  /**
+   * The least loaded replica, loaded when it is not yet.
+   *
+   * @throws {Sam3Error} what loading failed with; `DEVICE_FAULT` or what else put the last replica out of use
+   */
+  async assign(stage: Stage): Promise<Assignment> {
+    const avoid = new Set<Replica>();
+    for (;;) {
+      const replica = this.#choose(avoid);
+      // Counted before it is loaded, so that calls made together spread.
+      const arrived = replica.queue.expect(stage);
+      try {
+        await replica.load();
+        return { replica, arrived };
+      } catch (error) {
+        arrived();
+        avoid.add(replica);
+        if (replica.required || this.#closed || !this.replicas.some((it) => it.usable && !avoid.has(it)))
+          throw error;
+      }
+    }
+  }
+
+  /**
+   * A place for a session that keeps `bytes` on its device.
+   *
+   * @throws {Sam3Error} `DEVICE_MEMORY` when no replica has so much left
+   */
+  async pin(bytes: number): Promise<SessionPlace> {
+    let refusal: Sam3Error | undefined;
+    const avoid = new Set<Replica>();
+    for (;;) {
+      const candidates = this.replicas.filter((it) => it.usable && !avoid.has(it));
+      const replica = candidates.sort((a, b) => a.sessions - b.sessions || a.queue.load - b.queue.load)[0];
+      if (!replica) throw refusal ?? this.#noneLeft();
+      // Counted before anything is waited for, so that sessions opened together spread.
+      replica.sessions++;
+      replica.reservedBytes += bytes;
+      const release = once(() => {
+        replica.sessions--;
+        replica.reservedBytes -= bytes;
+      });
+      try {
+        await replica.load();
+        // What is set aside for itself is in the account already.
+        const { freeBytes, byBudget } = replica.room();
+        const free = freeBytes + bytes;
+        if (bytes <= free) return { replica, release };
+        refusal = tooLittleMemory(`A session on ${replica.name}`, bytes, Math.max(0, free), byBudget);
+      } catch (error) {
+        if (replica.required || this.#closed) {
+          release();
+          throw error;
+        }
+      }
+      release();
+      avoid.add(replica);
+    }
+  }
+
+  health(): Health {
+    const replicas = this.replicas.map(({ name, state, reason }) => ({
+      name,
+      state,
+      ...(reason ? { code: reason.code, reason: reason.message } : {}),
+    }));
+    const reasons = this.#closed
+      ? ["This Sam3 was closed."]
+      : replicas.flatMap(({ name, state, reason }) => (reason ? [`${name} is ${state}: ${reason}`] : []));
+    const usable = this.#closed ? [] : this.replicas.filter((it) => it.usable);
+    const status = usable.length === 0 ? "unavailable" : reasons.length > 0 ? "degraded" : "ready";
+    return { status, reasons, replicas };
+  }
+
+  /** Bytes that replicas hold on a device. */
+  heldOn(deviceId: string): number {
+    return this.replicas
+      .filter(({ device }) => device?.id === deviceId)
+      .reduce((sum, { heldBytes }) => sum + heldBytes, 0);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const ends = await Promise.allSettled(this.replicas.map((replica) => replica.close()));
+    for (const end of ends) if (end.status === "rejected") throw end.reason;
+  }
+
+  #choose(avoid: ReadonlySet<Replica>): Replica {
+    const usable = this.replicas.filter((it) => it.usable && !avoid.has(it));
+    const loaded = least(usable.filter(({ state }) => state === "ready"));
+    const next = usable.find(({ state }) => state === "waiting");
+    if (loaded) {
+      if (next && loaded.queue.load >= this.#enough) {
+        // Worth a further replica, though not worth waiting for. That it failed is to be seen in its state.
+        next.load().catch(() => {});
+      }
+      return loaded;
+    }
+    const coming = least(usable.filter(({ state }) => state === "loading"));
+    const chosen = coming && !(next && coming.queue.load >= this.#enough) ? coming : (next ?? coming);
+    if (!chosen) throw this.#noneLeft();
+    return chosen;
+  }
+
+  #noneLeft(): Sam3Error {
+    const [first] = this.replicas.flatMap(({ reason }) => reason ?? []);
+    if (first && !this.#closed) return first;
+    return new Sam3Error("DISPOSED", "This Sam3 was closed. Load it again with Sam3.load().");
+  }
+}
+
+/** The one with least to do; the one with fewer sessions, then the first, where several have as little. */
+function least(replicas: readonly Replica[]): Replica | undefined {
+  return [...replicas].sort((a, b) => a.queue.load - b.queue.load || a.sessions - b.sessions)[0];
+}
+
+function once(work: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) work();
+    done = true;
+  };
+}

@@ -1,0 +1,79 @@
+import type { Pin } from "../cache/feature-cache.js";
+import { Sam3Error } from "../errors.js";
+import type { Kept, PictureFeatures } from "./kept-features.js";
+import type { CacheOutcome, FeatureLease, PictureRequest } from "./requests.js";
+
+/** A picture's features in somebody's hands. */
+export class Lease implements FeatureLease {
+  readonly width: number;
+  readonly height: number;
+  readonly bytes: number;
+  readonly decodeMs: number;
+  readonly encodeMs: number;
+  readonly cache: CacheOutcome;
+  /** How to make the features again. */
+  readonly request: PictureRequest;
+  #pin: Pin<Kept>;
+  #replacing: Promise<void> | undefined;
+
+  constructor(pin: Pin<Kept>, request: PictureRequest) {
+    const { native, decodeMs, encodeMs } = pin.value as PictureFeatures;
+    this.width = native.width;
+    this.height = native.height;
+    this.bytes = native.bytes;
+    this.cache = pin.outcome;
+    // Whoever got them from the cache waited for neither.
+    this.decodeMs = pin.outcome === "hit" ? 0 : decodeMs;
+    this.encodeMs = pin.outcome === "hit" ? 0 : encodeMs;
+    this.request = request;
+    this.#pin = pin;
+  }
+
+  /** What stands behind a lease that came back from above. */
+  static of(lease: FeatureLease): Lease {
+    if (lease instanceof Lease) return lease;
+    throw new Sam3Error("INTERNAL", "These features were not made by an engine.");
+  }
+
+  get replica(): string {
+    return this.features.replica.name;
+  }
+
+  get features(): PictureFeatures {
+    return this.#pin.value as PictureFeatures;
+  }
+
+  get released(): boolean {
+    return this.#pin.released;
+  }
+
+  release(): void {
+    this.#pin.release();
+  }
+
+  /** A pin of its own on the features as they are now. */
+  retain(): Pin<Kept> {
+    if (this.released)
+      throw new Sam3Error("DISPOSED", "This encoded image was disposed. Encode the picture again.");
+    return this.#pin.retain();
+  }
+
+  /** Puts other features in the place of lost ones, once however many ask, and gives a pin on them. */
+  async replace(lost: Pin<Kept>, make: () => Promise<Pin<Kept>>): Promise<Pin<Kept>> {
+    if (this.#pin.value === lost.value) {
+      this.#replacing ??= make()
+        .then((pin) => {
+          if (this.released) pin.release();
+          else {
+            this.#pin.release();
+            this.#pin = pin;
+          }
+        })
+        .finally(() => {
+          this.#replacing = undefined;
+        });
+      await this.#replacing;
+    }
+    return this.retain();
+  }
+}

@@ -1,0 +1,355 @@
+import { toSam3Error } from "../caller.js";
+import { Sam3Error } from "../errors.js";
+import type { Logger } from "../logger.js";
+import type { Meter } from "../metrics/meter.js";
+import type {
+  NativeAddon,
+  NativeBatch,
+  NativeBundle,
+  NativeCancelToken,
+  NativeConceptObjects,
+  NativeDevice,
+  NativeFeatures,
+  NativeMemory,
+  NativeObjectMasks,
+  NativeOutcome,
+  NativeReplica,
+  NativeTextFeatures,
+} from "../native/addon.js";
+import { type BatchItem, type BatchLimits, BatchQueue } from "./batch-queue.js";
+import type { ReplicaPlan } from "./device-list.js";
+import { outOfMemory, tooLittleMemory } from "./memory-errors.js";
+import type { StageInputs } from "./requests.js";
+
+/** What a replica can be asked, each gathered in batches of its own. */
+export type Stage = keyof StageInputs;
+
+/** What a stage makes of one item. */
+export interface StageOutputs {
+  readonly encodeImages: NativeFeatures;
+  readonly encodeTexts: NativeTextFeatures;
+  readonly segmentConcepts: NativeConceptObjects;
+  readonly segmentObjects: NativeObjectMasks;
+}
+
+/** What came of one item, and how long its batch took. */
+export interface Done<T> {
+  readonly value: T;
+  readonly workMs: number;
+}
+
+/**
+ * `waiting`: not loaded yet; `loading`; `ready`; `failed`: could not be loaded; `faulted`: its device failed while
+ * working; `closed`.
+ */
+export type ReplicaState = "waiting" | "loading" | "ready" | "failed" | "faulted" | "closed";
+
+/** Memory that is left, and whether it is the budget that leaves so little. */
+export interface Room {
+  readonly freeBytes: number;
+  readonly byBudget: boolean;
+}
+
+/** What all replicas of a pool share. */
+export interface ReplicaContext {
+  readonly addon: NativeAddon;
+  readonly logger: Logger;
+  readonly meter: Meter;
+  readonly limits: Readonly<Record<"encode" | "decode", BatchLimits>>;
+  /** The verified bundle; the first who asks has it verified. */
+  readonly bundle: () => Promise<NativeBundle>;
+  /** Bytes the parts take at least. */
+  readonly modelBytes: number;
+  /** Most bytes that replicas may hold on one device; undefined = what is free. */
+  readonly deviceBytes: number | undefined;
+  /** Bytes that replicas hold on a device. */
+  readonly heldOn: (deviceId: string) => number;
+  /** Frees features of a replica that nobody uses; gives the bytes. */
+  readonly makeRoom: (replica: Replica) => number;
+  /** Told once when the device of a replica has failed. */
+  readonly onFault: (replica: Replica) => void;
+  /** Runs after loading, before anything else. */
+  readonly warmUp: ((replica: Replica) => Promise<void>) | undefined;
+  readonly onPart: (part: string, done: number, total: number) => void;
+}
+
+/** Most items in one forward when memory was short before. */
+const ONE_BY_ONE = 1;
+
+/** One copy of the model on one device: its queue, its state, and what is done when memory or device fail it. */
+export class Replica {
+  readonly name: string;
+  readonly device: NativeDevice | undefined;
+  readonly threads: number;
+  readonly required: boolean;
+  /** Gathers batches; `encodeImages` apart from the rest. */
+  readonly queue: BatchQueue<Stage>;
+  /** Sessions that stay here. */
+  sessions = 0;
+  /** Bytes set aside for those sessions. */
+  reservedBytes = 0;
+  loadMs = 0;
+  modelBytes = 0;
+  readonly #context: ReplicaContext;
+  #native: NativeReplica | undefined;
+  #state: ReplicaState = "waiting";
+  #reason: Sam3Error | undefined;
+  #loading: Promise<void> | undefined;
+  #loadToken: NativeCancelToken | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(plan: ReplicaPlan, context: ReplicaContext) {
+    this.name = plan.name;
+    this.device = plan.device;
+    this.threads = plan.threads;
+    this.required = plan.required;
+    this.#context = context;
+    this.queue = new BatchQueue<Stage>(
+      (stage) => (stage === "encodeImages" ? context.limits.encode : context.limits.decode),
+      (stage, items) => this.#run(stage, items as unknown as readonly Item[]),
+      ({ stage, items, waitedMs }) => {
+        context.meter.observe("batch", stage, items);
+        for (const waited of waitedMs) context.meter.observe("wait", stage, waited);
+      },
+    );
+    if (plan.reason) this.#fail("failed", plan.reason);
+  }
+
+  get state(): ReplicaState {
+    return this.#state;
+  }
+
+  /** Why it is `failed` or `faulted`. */
+  get reason(): Sam3Error | undefined {
+    return this.#reason;
+  }
+
+  /** Whether work may be given to it: it is loaded, or can be. */
+  get usable(): boolean {
+    return this.#state === "ready" || this.#state === "loading" || this.#state === "waiting";
+  }
+
+  /** Loads the model; however many ask, once. */
+  load(): Promise<void> {
+    if (this.#state === "ready") return Promise.resolve();
+    if (this.#reason && !this.usable) return Promise.reject(this.#reason);
+    this.#loading ??= this.#load().finally(() => {
+      this.#loading = undefined;
+    });
+    return this.#loading;
+  }
+
+  /** Gives an item to a stage. Settles when the work on it has really ended. */
+  submit<S extends Stage>(
+    stage: S,
+    input: StageInputs[S],
+    signal: AbortSignal | undefined,
+  ): Promise<Done<StageOutputs[S]>> {
+    return this.queue.submit<StageInputs[S], Done<StageOutputs[S]>>(stage, input, signal);
+  }
+
+  /** Copies features to the host's memory or back. */
+  async move(features: NativeFeatures, to: "host" | "device", signal: AbortSignal): Promise<NativeFeatures> {
+    const native = this.#native;
+    if (!native || this.#state !== "ready") throw this.#reason ?? closed();
+    const token = new this.#context.addon.CancelToken();
+    const cancel = () => token.cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      return await native.moveFeatures(features, to, token);
+    } finally {
+      signal.removeEventListener("abort", cancel);
+    }
+  }
+
+  /** The device's memory; undefined while nothing is loaded. */
+  memory(): NativeMemory | undefined {
+    if (this.#state !== "ready") return undefined;
+    return this.#native?.memory();
+  }
+
+  /** Bytes a session may still take here. */
+  room(): Room {
+    const memory = this.memory();
+    if (!memory || !this.device) return { freeBytes: 0, byBudget: false };
+    const { freeBytes, byBudget } = this.#roomOn({ id: this.device.id, freeBytes: memory.freeBytes });
+    return { freeBytes: freeBytes - this.reservedBytes, byBudget };
+  }
+
+  /** Bytes of the model and of features on the device. */
+  get heldBytes(): number {
+    if (!this.#native) return 0;
+    const { modelBytes, featureBytes } = this.#native.stats();
+    return modelBytes + featureBytes;
+  }
+
+  /** Bytes of features on the device, the kept ones among them. */
+  get featureBytes(): number {
+    return this.#native?.stats().featureBytes ?? 0;
+  }
+
+  /** Ends what runs, refuses what waits, frees the model. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state !== "faulted") this.#state = "closed";
+    this.queue.close(closed());
+    this.#loadToken?.cancel();
+    // A load that is under way must not leave a model behind.
+    await this.#loading?.catch(() => {});
+    await this.#native?.close();
+  }
+
+  async #load(): Promise<void> {
+    const { addon, bundle, logger, warmUp, onPart } = this.#context;
+    this.#state = "loading";
+    let native: NativeReplica | undefined;
+    try {
+      const parts = await bundle();
+      this.#assertNotClosed();
+      const { id, name } = this.#fits();
+      native = new addon.Replica({ device: id, threads: this.threads });
+      const token = new addon.CancelToken();
+      this.#loadToken = token;
+      const report = await native.load(parts, token, onPart);
+      this.#assertNotClosed();
+      this.#native = native;
+      this.#state = "ready";
+      this.loadMs = report.loadMs;
+      this.modelBytes = report.modelBytes;
+      await warmUp?.(this);
+      logger.info(`${this.name} is ready on ${id} (${name}) after ${Math.round(report.loadMs)} ms`);
+    } catch (error) {
+      await native
+        ?.close()
+        .catch((closing: unknown) => logger.error(`closing ${this.name} failed: ${String(closing)}`));
+      this.#native = undefined;
+      if (this.#closing || this.state === "closed") throw closed();
+      const reason = toSam3Error(error);
+      // What is too little now may be enough later; the rest will not change by itself.
+      const passing = reason.code === "DEVICE_MEMORY" || reason.code === "OUT_OF_MEMORY";
+      this.#reason = reason;
+      this.#state = passing ? "waiting" : "failed";
+      throw reason;
+    } finally {
+      this.#loadToken = undefined;
+    }
+    this.#reason = undefined;
+  }
+
+  /** Refuses a load that would not fit its device, before anything is read. */
+  #fits(): NativeDevice {
+    const { addon, modelBytes } = this.#context;
+    const id = this.device?.id;
+    const device = addon.devices().find((it) => it.id === id);
+    if (!device)
+      throw new Sam3Error("DEVICE_UNKNOWN", `The device ${id} of ${this.name} is no longer there.`);
+    const { freeBytes, byBudget } = this.#roomOn(device);
+    if (modelBytes > freeBytes)
+      throw tooLittleMemory(this.name, modelBytes, Math.max(0, freeBytes), byBudget);
+    return device;
+  }
+
+  #roomOn({ id, freeBytes }: Pick<NativeDevice, "id" | "freeBytes">): Room {
+    const { deviceBytes, heldOn } = this.#context;
+    const allowed = deviceBytes === undefined ? Number.POSITIVE_INFINITY : deviceBytes - heldOn(id);
+    return { freeBytes: Math.min(freeBytes, allowed), byBudget: allowed < freeBytes };
+  }
+
+  #assertNotClosed(): void {
+    if (this.#closing) throw closed();
+  }
+
+  #fail(state: "failed" | "faulted", reason: Sam3Error): void {
+    this.#state = state;
+    this.#reason = reason;
+  }
+
+  /** Runs one batch and settles its items. Never rejects. */
+  async #run(stage: Stage, items: readonly Item[]): Promise<void> {
+    try {
+      const short = await this.#ask(stage, items, false);
+      if (short.length > 0) await this.#askAgain(stage, short);
+    } catch (error) {
+      for (const item of items) item.reject(this.#reason ?? error);
+    }
+  }
+
+  /** Asks the addon and settles what it answers; gives the items that memory was too short for. */
+  async #ask(stage: Stage, items: readonly Item[], again: boolean): Promise<Item[]> {
+    const { addon, meter, limits } = this.#context;
+    const native = this.#native;
+    if (!native) throw closed();
+    const asked = items.map((item) => {
+      const token = new addon.CancelToken();
+      item.cancel = () => token.cancel();
+      return { ...item.input, token };
+    });
+    const { maxBatch } = stage === "encodeImages" ? limits.encode : limits.decode;
+    const options = { atOnce: again ? ONE_BY_ONE : maxBatch };
+    const ask = native[stage] as (items: never, options: object) => Promise<NativeBatch<unknown>>;
+    const { items: outcomes, workMs } = await ask.call(native, asked as never, options);
+    meter.observe("work", stage, workMs);
+    const short: Item[] = [];
+    items.forEach((item, i) => {
+      const outcome = outcomes[i] as NativeOutcome<unknown> | undefined;
+      if (outcome === undefined) {
+        item.reject(
+          new Sam3Error("INTERNAL", `The addon answered ${outcomes.length} of ${items.length} items.`),
+        );
+      } else if (!("error" in outcome)) item.resolve({ value: outcome.value, workMs });
+      else if (outcome.error?.code === "OUT_OF_MEMORY" && !again) short.push(item);
+      else item.reject(this.#failed(outcome.error, stage));
+    });
+    return short;
+  }
+
+  /** Once more one by one, after everything that can be spared was freed. */
+  async #askAgain(stage: Stage, items: readonly Item[]): Promise<void> {
+    const { logger, meter, makeRoom } = this.#context;
+    meter.memoryRecoveries++;
+    const freed = makeRoom(this);
+    await this.#native?.trim().catch((error: unknown) => logger.warn(`trimming failed: ${String(error)}`));
+    logger.warn(
+      `${this.name} had too little memory for "${stage}" of ${items.length}; freed ${freed} bytes of kept features, trying again one by one`,
+    );
+    await this.#ask(stage, items, true);
+  }
+
+  /** The error an item fails with; a failed device takes the whole replica out. */
+  #failed(error: unknown, stage: Stage): unknown {
+    const code = (error as { code?: unknown } | null)?.code;
+    if (code === "OUT_OF_MEMORY") return outOfMemory(this.name, stage, error, this.#native?.memory());
+    if (code === "DEVICE_FAULT") return this.#fault(error);
+    return error;
+  }
+
+  #fault(error: unknown): Sam3Error {
+    if (this.#state === "faulted" && this.#reason) return this.#reason;
+    const { logger, onFault } = this.#context;
+    const said = error instanceof Error ? error.message : String(error);
+    const reason = new Sam3Error(
+      "DEVICE_FAULT",
+      `${this.name} failed while working and was taken out of use: ${said}. A process cannot use a CUDA device again after such a failure: restart it.`,
+      { cause: error, details: { replica: this.name } },
+    );
+    this.#fail("faulted", reason);
+    logger.error(reason.message);
+    this.queue.close(reason);
+    onFault(this);
+    // What runs on it must end first, and nobody has to wait for that.
+    this.#native
+      ?.close()
+      .catch((closing: unknown) => logger.error(`closing ${this.name} failed: ${String(closing)}`));
+    return reason;
+  }
+}
+
+type Item = BatchItem<object, Done<unknown>>;
+
+function closed(): Sam3Error {
+  return new Sam3Error("DISPOSED", "This Sam3 was closed. Load it again with Sam3.load().");
+}
