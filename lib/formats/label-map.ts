@@ -1,7 +1,7 @@
-import { setImmediate } from "node:timers/promises";
 import sharp from "sharp";
 import { Sam3Error } from "../errors.js";
 import { forEachColumnRun } from "../masks/runs.js";
+import { Turn } from "../masks/turn.js";
 import type { FoundObject } from "./found-picture.js";
 
 const MOST_OBJECTS = 65_535;
@@ -27,12 +27,12 @@ export async function labelMapPng(
   const worstFirst = objects
     .map((_, i) => i)
     .sort((a, b) => scoreOf(objects, a) - scoreOf(objects, b) || b - a);
+  const turn = new Turn();
   for (const i of worstFirst) {
     forEachColumnRun((objects[i] as FoundObject).mask.toCounts(), height, (x, top, bottom) => {
       for (let at = top * width + x, end = bottom * width; at < end; at += width) labels[at] = i + 1;
     });
-    // Large masks take milliseconds each; other events get their turn between them.
-    if (labels.length > 1_000_000) await setImmediate();
+    await turn.pass();
   }
   return sharp(labels, { raw: { width, height, channels: 1 }, limitInputPixels: false })
     .toColourspace(deep ? "grey16" : "b-w")

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { describe, hintFor, issuesInOneLine } from "../describe.js";
 import { Sam3Error } from "../errors.js";
 import type { Box } from "../masks/mask.js";
+import { checkBox } from "./check-box.js";
 
 /** A box around an example of what is looked for (positive), or of what is not meant (negative). */
 export interface Exemplar {
@@ -32,7 +33,7 @@ export interface CheckedPrompt {
   readonly threshold: number;
 }
 
-const MAX_TEXTS = 256;
+const MAX_TEXTS = 1024;
 const MAX_EXEMPLARS = 256;
 const KEYS = ["text", "exemplars", "threshold"];
 
@@ -81,7 +82,7 @@ export function checkPrompt(
   const boxes = new Float32Array(exemplars.length * 4);
   const labels = new Uint8Array(exemplars.length);
   exemplars.forEach((exemplar, i) => {
-    const [x1, y1, x2, y2] = checkBox(exemplar.box, i, picture);
+    const [x1, y1, x2, y2] = checkBox(exemplar.box, `Box ${i}`, picture, { index: i });
     boxes[i * 4] = (x1 + x2) / 2 / picture.width;
     boxes[i * 4 + 1] = (y1 + y2) / 2 / picture.height;
     boxes[i * 4 + 2] = (x2 - x1) / picture.width;
@@ -137,34 +138,4 @@ function checkTexts(text: unknown, hasBoxes: boolean, fallback: string): readonl
     }
   });
   return read.data;
-}
-
-/** Four finite numbers, in order, touching the picture; comes back cut to the picture. */
-function checkBox(
-  box: unknown,
-  index: number,
-  picture: { readonly width: number; readonly height: number },
-): Box {
-  const { width, height } = picture;
-  const wrong = (why: string) =>
-    new Sam3Error("INVALID_BOX", `Box ${index} is ${showBox(box)}: ${why}.`, { details: { index } });
-  const isFour = Array.isArray(box) || ArrayBuffer.isView(box);
-  const values = isFour ? Array.from(box as ArrayLike<unknown>) : [];
-  if (values.length !== 4 || !values.every((value) => typeof value === "number" && Number.isFinite(value))) {
-    throw wrong("it must be four finite numbers [x1, y1, x2, y2] in pixels");
-  }
-  const [x1, y1, x2, y2] = values as Box;
-  if (x1 >= x2 || y1 >= y2) {
-    throw wrong(x1 > x2 || y1 > y2 ? "x1 must be left of x2, and y1 above y2" : "it has no area");
-  }
-  const cut: Box = [Math.max(0, x1), Math.max(0, y1), Math.min(width, x2), Math.min(height, y2)];
-  if (cut[0] >= cut[2] || cut[1] >= cut[3])
-    throw wrong(`it lies outside the picture of ${width}×${height} pixels`);
-  return cut;
-}
-
-function showBox(box: unknown): string {
-  if (!Array.isArray(box) && !ArrayBuffer.isView(box)) return describe(box);
-  const values = Array.from(box as ArrayLike<unknown>);
-  return `[${values.slice(0, 6).map(describe).join(", ")}${values.length > 6 ? ", …" : ""}]`;
 }

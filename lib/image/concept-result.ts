@@ -1,13 +1,13 @@
+import type { CacheOutcome } from "../devices/requests.js";
 import { INSPECT } from "../inspect.js";
 import { type Box, Mask } from "../masks/mask.js";
 import type { CocoRle } from "../masks/rle.js";
-import type { SegmentedText } from "./image-engine.js";
-import { drawOverlay, type OverlayOptions } from "./overlay.js";
-import type { ImageInput } from "./take-image.js";
+import type { NativeConceptObjects } from "../native/addon.js";
+import { PictureResult, type ResultFacts, type Timings } from "./picture-result.js";
 
 /** One object that was found. */
 export class ConceptObject {
-  /** Index of the text it was found for. */
+  /** Index of the text it was found for, or of the prompt where several were given to `segmentConcepts`. */
   readonly prompt: number;
   /** That text; the bundle's fallback text where the prompt had boxes only. */
   readonly text: string;
@@ -60,23 +60,65 @@ export interface PromptReport {
   readonly truncated: boolean;
   /** How sure the model is that the concept is in the picture at all, 0–1. */
   readonly presence: number;
+  /** Every pixel that shows the concept, whichever object it belongs to; null unless `semantic` asked for it. */
+  readonly semantic: Mask | null;
+  /** Objects left out because another text or prompt found them with a better score. */
+  readonly suppressed: number;
 }
 
-/** Where the time went, in milliseconds. */
-export interface ConceptTimings {
-  /** Reading and decoding the picture. */
-  readonly decodeMs: number;
-  /** The image encoder. */
-  readonly encodeMs: number;
-  /** Reading the prompt, finding the objects and making their masks, waiting included. */
-  readonly segmentMs: number;
+/** What `JSON.stringify` makes of a prompt. */
+export interface PromptReportJson {
+  readonly text: string;
+  readonly truncated: boolean;
+  readonly presence: number;
+  readonly semantic: CocoRle | null;
+  readonly suppressed: number;
 }
 
 /** What `JSON.stringify` makes of a result. */
 export interface ConceptResultJson {
   readonly image: { readonly width: number; readonly height: number };
   readonly objects: readonly ConceptObjectJson[];
-  readonly timings: ConceptTimings;
+  readonly prompts: readonly PromptReportJson[];
+  readonly timings: Timings;
+  readonly cache: CacheOutcome;
+}
+
+/** One text, what the model said to it, and which of its objects are kept. */
+export interface FoundText {
+  readonly text: string;
+  readonly truncated: boolean;
+  readonly presence: number;
+  readonly semantic: Mask | null;
+  readonly suppressed: number;
+  readonly objects: readonly ConceptObject[];
+}
+
+/** Makes of the addon's answer to one text what a result holds. */
+export function foundText(
+  prompt: number,
+  { text, truncated }: { readonly text: string; readonly truncated: boolean },
+  answer: NativeConceptObjects,
+  { width, height }: { readonly width: number; readonly height: number },
+): FoundText {
+  const { presence, semantic } = answer;
+  return {
+    text,
+    truncated,
+    presence,
+    semantic: semantic && Mask.trusted(semantic.counts, width, height, semantic.area),
+    suppressed: 0,
+    objects: answer.objects.map(
+      ({ score, box, counts, area }) =>
+        new ConceptObject({
+          prompt,
+          text,
+          score,
+          box: Array.from(box) as Box,
+          mask: Mask.trusted(counts, width, height, area),
+        }),
+    ),
+  };
 }
 
 /**
@@ -89,70 +131,26 @@ export interface ConceptResultJson {
  * await writeFile("found.png", await result.overlay());
  * ```
  */
-export class ConceptResult {
-  /** Size of the original picture in pixels, turned as its EXIF says. */
-  readonly image: { readonly width: number; readonly height: number };
+export class ConceptResult extends PictureResult<ConceptObject> {
   readonly objects: readonly ConceptObject[];
   readonly prompts: readonly PromptReport[];
-  readonly timings: ConceptTimings;
-  readonly #source: ImageInput;
-  readonly #maxPixels: number;
 
   /** @internal */
-  constructor(facts: {
-    readonly image: { readonly width: number; readonly height: number };
-    readonly found: readonly SegmentedText[];
-    readonly timings: ConceptTimings;
-    readonly source: ImageInput;
-    readonly maxPixels: number;
-  }) {
-    const { width, height } = facts.image;
-    this.image = { width, height };
-    this.prompts = facts.found.map(({ text, truncated, found }) => ({
-      text,
-      truncated,
-      presence: found.presence,
-    }));
-    this.objects = facts.found.flatMap(({ text, found }, prompt) =>
-      found.objects.map(
-        ({ score, box, counts, area }) =>
-          new ConceptObject({
-            prompt,
-            text,
-            score,
-            box: Array.from(box) as Box,
-            mask: Mask.trusted(counts, width, height, area),
-          }),
-      ),
-    );
-    this.timings = facts.timings;
-    this.#source = facts.source;
-    this.#maxPixels = facts.maxPixels;
-  }
-
-  /**
-   * The picture with the objects drawn on it. A result keeps no pixels: it reads the input given to `encode` or
-   * `segmentConcept` again, so a file must still be there and bytes must be unchanged. Where they are not, pass
-   * `{ image }`.
-   *
-   * @returns the encoded picture, PNG when no format is given
-   * @throws {Sam3Error} what loading a picture throws, and `INVALID_ARGUMENT` when its size is no longer the same
-   * @example
-   * ```ts
-   * await writeFile("found.jpg", await result.overlay({ format: "jpeg", maxSide: 1600 }));
-   * ```
-   */
-  overlay(options: OverlayOptions = {}): Promise<Buffer> {
-    const limits = { maxPixels: this.#maxPixels };
-    return drawOverlay(this.#source, this.image, this.objects, options, limits, this.overlay);
+  constructor(facts: ResultFacts, found: readonly FoundText[]) {
+    super(facts);
+    this.objects = found.flatMap(({ objects }) => objects);
+    this.prompts = found.map(({ objects: _, ...report }) => report);
   }
 
   /** The form the command line writes, masks as COCO run lengths. */
   toJSON(): ConceptResultJson {
+    const { image, objects, prompts, timings, cache } = this;
     return {
-      image: this.image,
-      objects: this.objects.map((object) => object.toJSON()),
-      timings: this.timings,
+      image,
+      objects: objects.map((object) => object.toJSON()),
+      prompts: prompts.map(({ semantic, ...report }) => ({ ...report, semantic: semantic?.toRle() ?? null })),
+      timings,
+      cache,
     };
   }
 

@@ -1,57 +1,87 @@
 import { readFile, stat } from "node:fs/promises";
 import sharp, { type Sharp } from "sharp";
 import { throwIfAborted } from "../abort.js";
+import type { DecodedPixels } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
 import type { NativePixels } from "../native/addon.js";
-import { checkPixelCount, type ImageLimits, type TakenImage } from "./take-image.js";
+import { checkPixelCount, type ImageLimits, type RawImage, type TakenImage } from "./take-image.js";
 
-/** Pixels ready for the model, with what it took to get them. */
-export interface DecodedImage extends NativePixels {
-  /** Milliseconds from the input to pixels, reading the file included. */
-  readonly decodeMs: number;
-}
+/** A picture whose content is in memory, the bytes of a file or pixels, with its size and what to call it. */
+export type ReadImage = ({ readonly bytes: Buffer } | { readonly raw: RawImage }) & {
+  readonly name: string;
+  /** In pixels, turned as its EXIF says. */
+  readonly width: number;
+  readonly height: number;
+};
 
 /** A longer file is not read: no picture within the pixel limit needs as much. */
 const MAX_FILE_BYTES = 2 ** 30;
+
+/** Decodes a picture that was just taken; see `readImage` and `decodeRead`. */
+export async function decodeImage(
+  image: TakenImage,
+  limits: ImageLimits,
+  signal?: AbortSignal,
+): Promise<DecodedPixels> {
+  const start = performance.now();
+  const decoded = await decodeRead(await readImage(image, limits, signal), limits, signal);
+  return { ...decoded, decodeMs: performance.now() - start };
+}
+
+/**
+ * Brings a picture's content into memory and reads its size. Only a sharp instance is decoded for that: what it will
+ * give shows no earlier.
+ *
+ * @throws {Sam3Error} `IMAGE_NOT_FOUND`, `IMAGE_INVALID`, `IMAGE_TOO_LARGE`, and for a sharp instance what decoding throws
+ */
+export async function readImage(
+  image: TakenImage,
+  limits: ImageLimits,
+  signal?: AbortSignal,
+): Promise<ReadImage> {
+  throwIfAborted(signal);
+  if ("path" in image) return readHeader(await readPicture(image.path, signal), image.path, limits);
+  if ("bytes" in image) return readHeader(image.bytes, `the ${image.bytes.length} bytes given`, limits);
+  if ("raw" in image) {
+    const { width, height } = image.raw;
+    return { raw: image.raw, name: "the raw picture", width, height };
+  }
+  const name = "the sharp instance";
+  await checkPixels(image.pipeline, name, limits);
+  const { data, width, height } = await decode(image.pipeline, name, signal);
+  return { raw: { data, width, height, channels: 3 }, name, width, height };
+}
+
 /**
  * Decodes a picture to 8-bit RGB as a viewer shows it: first frame of an animation, turned as its EXIF says, grey, CMYK
  * and 16-bit converted to sRGB, transparency over white. (The official processor drops alpha and so shows the model what
  * lies under transparent pixels; over white it sees what a person sees.) A sharp instance is taken as it would be
  * written.
  *
- * @throws {Sam3Error} `IMAGE_NOT_FOUND`, `IMAGE_INVALID`, `IMAGE_TOO_LARGE` or `OUT_OF_MEMORY`
+ * @throws {Sam3Error} `IMAGE_INVALID`, `IMAGE_TOO_LARGE` or `OUT_OF_MEMORY`
  */
-export async function decodeImage(
-  image: TakenImage,
+export async function decodeRead(
+  image: ReadImage,
   limits: ImageLimits,
   signal?: AbortSignal,
-): Promise<DecodedImage> {
+): Promise<DecodedPixels> {
   const start = performance.now();
   throwIfAborted(signal);
-  const pixels = await decodeTaken(image, limits, signal);
+  const pixels =
+    "bytes" in image
+      ? await decodeBytes(image.bytes, image.name, limits, signal)
+      : await decodeRaw(image.raw, image.name, signal);
   throwIfAborted(signal);
   return { ...pixels, decodeMs: performance.now() - start };
 }
 
-async function decodeTaken(
-  image: TakenImage,
-  limits: ImageLimits,
+async function decodeRaw(
+  { data, width, height, channels }: RawImage,
+  name: string,
   signal: AbortSignal | undefined,
 ): Promise<NativePixels> {
-  if ("path" in image) return decodeBytes(await readPicture(image.path, signal), image.path, limits, signal);
-  if ("bytes" in image)
-    return decodeBytes(image.bytes, `the ${image.bytes.length} bytes given`, limits, signal);
-  if ("raw" in image) {
-    const { data, width, height, channels } = image.raw;
-    if (channels === 3) return { data: data as Uint8Array, width, height };
-    return decode(
-      sharp(data, { raw: { width, height, channels }, limitInputPixels: false }),
-      "the raw picture",
-      signal,
-    );
-  }
-  await checkPixels(image.pipeline, "the sharp instance", limits);
-  return decode(image.pipeline, "the sharp instance", signal);
+  if (channels === 3) return { data: data as Uint8Array, width, height };
+  return decode(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), name, signal);
 }
 
 async function decodeBytes(
@@ -60,15 +90,19 @@ async function decodeBytes(
   limits: ImageLimits,
   signal: AbortSignal | undefined,
 ): Promise<NativePixels> {
-  if (bytes.length === 0) throw new Sam3Error("IMAGE_INVALID", `${name} is empty, so it is not a picture.`);
-  // Our own check comes first, with figures; sharp's limit stays as the second line.
-  await checkPixels(sharp(bytes, { limitInputPixels: false, failOn: "none" }), name, limits);
   const pipeline = sharp(bytes, {
     limitInputPixels: limits.maxPixels,
     failOn: "error",
     sequentialRead: true,
   });
   return decode(pipeline.autoOrient(), name, signal);
+}
+
+async function readHeader(bytes: Buffer, name: string, limits: ImageLimits): Promise<ReadImage> {
+  if (bytes.length === 0) throw new Sam3Error("IMAGE_INVALID", `${name} is empty, so it is not a picture.`);
+  // Our own check comes first, with figures; sharp's limit stays as the second line.
+  const size = await checkPixels(sharp(bytes, { limitInputPixels: false, failOn: "none" }), name, limits);
+  return { bytes, name, ...size };
 }
 
 /** Runs a pipeline to sRGB, three channels of 8 bits, transparency over white. */
@@ -87,13 +121,19 @@ async function decode(pipeline: Sharp, name: string, signal: AbortSignal | undef
   }
 }
 
-/** Where a picture has more pixels than the limit, says so with figures. */
-async function checkPixels(pipeline: Sharp, name: string, limits: ImageLimits): Promise<void> {
-  const { width, height } = await pipeline.metadata().catch((cause: unknown) => {
+/** The size a picture will have; where that is more pixels than the limit, says so with figures. */
+async function checkPixels(
+  pipeline: Sharp,
+  name: string,
+  limits: ImageLimits,
+): Promise<{ width: number; height: number }> {
+  const { width, height, autoOrient } = await pipeline.metadata().catch((cause: unknown) => {
     throw decodeError(cause, name);
   });
   checkPixelCount(width, height, name, limits);
+  return autoOrient;
 }
+
 async function readPicture(path: string, signal: AbortSignal | undefined): Promise<Buffer> {
   try {
     const info = await stat(path);

@@ -1,26 +1,59 @@
-import { readSignal } from "../abort.js";
-import { captureCaller, forCaller } from "../caller.js";
-import { Gate } from "../gate.js";
+import type { Call, CallOptions } from "../call.js";
+import { type Caller, captureCaller } from "../caller.js";
+import { describe } from "../describe.js";
+import type { Engine } from "../devices/engine.js";
+import type { Settled } from "../devices/requests.js";
+import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
+import { type AskedText, prepareConcept } from "./ask-concepts.js";
+import { type ConceptOptions, readConceptOptions } from "./concept-options.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import type { ConceptResult } from "./concept-result.js";
-import { decodeImage } from "./decode-image.js";
-import { type CallOptions, EncodedImage } from "./encoded-image.js";
-import type { ImageEngine } from "./image-engine.js";
-import { type ImageInput, takeImage } from "./take-image.js";
+import { EncodedImage, withCoded } from "./encoded-image.js";
+import { inParallel } from "./in-parallel.js";
+import { LeasedPicture } from "./leased-picture.js";
+import { type ObjectOptions, readObjectOptions } from "./object-options.js";
+import type { CheckedObjectPrompt, ObjectPrompt } from "./object-prompt.js";
+import type { ObjectResult } from "./object-result.js";
+import { ImageOpener, type OpenedImage } from "./opened-image.js";
+import {
+  assertObjectPrompts,
+  prepareConcepts,
+  prepareObjects,
+  type SingleConceptPrompt,
+} from "./prepare-prompts.js";
+import { allFulfilled } from "./settle.js";
+import type { ImageInput } from "./take-image.js";
+import type { TileOptions } from "./tile-layout.js";
+import { segmentTiled } from "./tiled-concept.js";
 
-/** Enough to keep the encoder busy while the next pictures are decoded. */
-const DECODED_AT_ONCE = 4;
+/** `segmentConcept` of a picture that is not encoded yet. */
+export interface ImageConceptOptions extends ConceptOptions {
+  /** Also looks into overlapping tiles of the picture, for small things in very large ones. */
+  readonly tiles?: TileOptions | undefined;
+}
+
+/** One picture of a batch and what to look for in it. */
+export interface BatchItem {
+  readonly image: ImageInput;
+  /** 1 to 1,024. */
+  readonly prompts: readonly SingleConceptPrompt[];
+}
+
+/** Pictures of a batch under way at a time: enough for full batches on several devices, few enough to hold little. */
+const PICTURES_AT_ONCE = 16;
+
+type Size = { readonly width: number; readonly height: number };
 
 /** Segments single pictures; `sam.image`. */
 export class ImagePredictor {
-  readonly #engine: ImageEngine;
-  /** Decoded pictures waiting for the encoder: a thousand calls at once must not decode a thousand pictures. */
-  readonly #decoded = new Gate(DECODED_AT_ONCE);
+  readonly #engine: Engine;
+  readonly #opener: ImageOpener;
 
   /** @internal */
-  constructor(engine: ImageEngine) {
+  constructor(engine: Engine) {
     this.#engine = engine;
+    this.#opener = new ImageOpener(engine);
   }
 
   /**
@@ -29,18 +62,20 @@ export class ImagePredictor {
    *
    * @param image a path, a `file:` URL, the bytes of a file, raw pixels or a sharp instance
    * @throws {Sam3Error} `IMAGE_NOT_FOUND`, `IMAGE_INVALID`, `IMAGE_TOO_LARGE`, `INVALID_ARGUMENT`, `DISPOSED`,
-   *   `OUT_OF_MEMORY`, `DEVICE_FAULT`, `MODEL_FAILED`; the signal's reason when it was aborted
+   *   `QUEUE_FULL`, `TIMEOUT`, `OUT_OF_MEMORY`, `DEVICE_FAULT`, `MODEL_FAILED`; the signal's reason when it was aborted
    * @example
    * ```ts
    * await using picture = await sam.image.encode(await readFile("street.jpg"));
    * ```
    */
   encode(image: ImageInput, options: CallOptions = {}): Promise<EncodedImage> {
-    const caller = captureCaller(this.encode);
-    return forCaller(caller, options?.signal, async () => {
-      const signal = readSignal(options?.signal);
-      this.#engine.assertOpen();
-      return (await this.#encode(image, signal, () => {})).picture;
+    return this.#engine.call("encode", this.encode, options, async (call) => {
+      const opened = await this.#opener.open(image, call.signal);
+      try {
+        return new EncodedImage(this.#engine, await this.#lease(opened, call));
+      } finally {
+        opened.drop();
+      }
     });
   }
 
@@ -52,46 +87,204 @@ export class ImagePredictor {
    * ```ts
    * const { objects } = await sam.image.segmentConcept("street.jpg", { text: "yellow school bus" });
    * objects[0]?.box; // [x1, y1, x2, y2] in pixels
+   *
+   * // small things in a very large picture
+   * await sam.image.segmentConcept("aerial.tif", { text: "car" }, { tiles: { size: 1008, overlap: 200 } });
    * ```
    */
   segmentConcept(
     image: ImageInput,
     prompt: ConceptPrompt,
-    options: CallOptions = {},
+    options: ImageConceptOptions = {},
   ): Promise<ConceptResult> {
-    const caller = captureCaller(this.segmentConcept);
-    return forCaller(caller, options?.signal, async () => {
-      const signal = readSignal(options?.signal);
-      this.#engine.assertOpen();
-      // The prompt is checked before the encoder runs: one that cannot be used costs no time.
-      const { picture, checked } = await this.#encode(image, signal, (size) =>
-        this.#engine.prepare(prompt, size),
-      );
+    return this.#engine.call("segmentConcept", this.segmentConcept, options, async (call) => {
+      const extras = readConceptOptions("segmentConcept", options, ["tiles"]);
+      const { tiles } = options;
+      if (tiles === undefined) {
+        const prepare = (size: Size) => prepareConcept(this.#engine, prompt, size);
+        return this.#once(image, call, prepare, (picture, asked) => picture.concept(asked, extras, call));
+      }
+      const opened = await this.#opener.open(image, call.signal);
       try {
-        return await picture.segmentPrepared(checked, signal);
+        return await segmentTiled(this.#engine, opened, prompt, { tiles, ...extras }, call);
       } finally {
-        picture.dispose();
+        opened.drop();
       }
     });
   }
 
-  async #encode<T>(
+  /**
+   * Asks many concept prompts of a picture: encode, one batch, dispose. See `EncodedImage.segmentConcepts`.
+   *
+   * @throws {Sam3Error} what `encode` and `EncodedImage.segmentConcepts` throw
+   * @example
+   * ```ts
+   * const [wheels, cars] = await sam.image.segmentConcepts("street.jpg", [{ text: "wheel" }, { text: "car" }]);
+   * ```
+   */
+  segmentConcepts(
     image: ImageInput,
-    signal: AbortSignal | undefined,
-    check: (size: { readonly width: number; readonly height: number }) => T,
-  ): Promise<{ picture: EncodedImage; checked: T }> {
-    // Before waiting in line: what was passed must be as it is now.
-    const taken = takeImage(image, this.#engine);
-    return this.#decoded.pass(signal, async () => {
-      this.#engine.assertOpen();
-      const pixels = await decodeImage(taken, this.#engine, signal);
-      const checked = check(pixels);
-      const encoding = await this.#engine.encodeImage(pixels, signal);
-      return { picture: new EncodedImage(this.#engine, encoding, image, pixels.decodeMs), checked };
+    prompts: readonly SingleConceptPrompt[],
+    options: ConceptOptions = {},
+  ): Promise<Settled<ConceptResult>[]> {
+    const caller = captureCaller(this.segmentConcepts);
+    return this.#engine.call("segmentConcepts", this.segmentConcepts, options, (call) =>
+      this.#concepts(image, prompts, readConceptOptions("segmentConcepts", options), call, caller),
+    );
+  }
+
+  /**
+   * Segments the one object that points, a box or both show in a picture: encode, ask once, dispose. With the feature
+   * cache on, asking again about the same picture costs no second encoding.
+   *
+   * @throws {Sam3Error} what `encode` and `EncodedImage.segmentObject` throw
+   * @example
+   * ```ts
+   * const { best } = await sam.image.segmentObject("street.jpg", { box: [40, 60, 210, 300] });
+   * ```
+   */
+  segmentObject(image: ImageInput, prompt: ObjectPrompt, options: ObjectOptions = {}): Promise<ObjectResult> {
+    return this.#engine.call("segmentObject", this.segmentObject, options, async (call) => {
+      const [result] = allFulfilled(await this.#objects(image, [prompt], options, call));
+      return result as ObjectResult;
     });
+  }
+
+  /**
+   * Segments several objects of a picture, each shown by a prompt of its own: encode, one batch, dispose. See
+   * `EncodedImage.segmentObjects`.
+   *
+   * @throws {Sam3Error} what `encode` and `EncodedImage.segmentObjects` throw
+   * @example
+   * ```ts
+   * const answers = await sam.image.segmentObjects("street.jpg", boxes.map((box) => ({ box })));
+   * ```
+   */
+  segmentObjects(
+    image: ImageInput,
+    prompts: readonly ObjectPrompt[],
+    options: ObjectOptions = {},
+  ): Promise<Settled<ObjectResult>[]> {
+    const caller = captureCaller(this.segmentObjects);
+    return this.#engine.call("segmentObjects", this.segmentObjects, options, async (call) => {
+      const answers = await this.#objects(image, prompts, options, call);
+      return answers.map((answer) => withCoded(answer, caller));
+    });
+  }
+
+  /**
+   * Asks many pictures, each its own prompts. The answers keep the order; a picture that is bad hurts no other, nor does
+   * a prompt.
+   *
+   * @returns for each picture `{ status: "fulfilled", value }`, where `value` is what `segmentConcepts` gives, or
+   *   `{ status: "rejected", reason }`
+   * @throws {Sam3Error} what hits all alike: `INVALID_ARGUMENT`, `DISPOSED`, `TIMEOUT`; the signal's reason when it was
+   *   aborted
+   * @example
+   * ```ts
+   * const answers = await sam.image.segmentBatch(files.map((image) => ({ image, prompts: [{ text: "wheel" }] })));
+   * const results = answers.flatMap((picture) => (picture.status === "fulfilled" ? picture.value : []));
+   * const found = results.flatMap((prompt) => (prompt.status === "fulfilled" ? [prompt.value] : []));
+   * await writeFile("annotations.json", JSON.stringify(toCoco(found)));
+   * ```
+   */
+  segmentBatch(
+    items: readonly BatchItem[],
+    options: ConceptOptions = {},
+  ): Promise<Settled<Settled<ConceptResult>[]>[]> {
+    const caller = captureCaller(this.segmentBatch);
+    return this.#engine.call("segmentBatch", this.segmentBatch, options, (call) => {
+      const extras = readConceptOptions("segmentBatch", options);
+      if (!Array.isArray(items)) {
+        throw new Sam3Error(
+          "INVALID_ARGUMENT",
+          `segmentBatch takes a list of { image, prompts }, not ${describe(items)}.`,
+        );
+      }
+      return inParallel(
+        items,
+        PICTURES_AT_ONCE,
+        async (item, i): Promise<Settled<Settled<ConceptResult>[]>> => {
+          call.signal.throwIfAborted();
+          this.#engine.assertOpen();
+          try {
+            const { image, prompts } = checkItem(item, i);
+            return { status: "fulfilled", value: await this.#concepts(image, prompts, extras, call, caller) };
+          } catch (reason) {
+            call.signal.throwIfAborted();
+            this.#engine.assertOpen();
+            return withCoded({ status: "rejected", reason }, caller);
+          }
+        },
+      );
+    });
+  }
+
+  async #concepts(
+    image: ImageInput,
+    prompts: readonly SingleConceptPrompt[],
+    extras: ReturnType<typeof readConceptOptions>,
+    call: Call,
+    caller: Caller,
+  ): Promise<Settled<ConceptResult>[]> {
+    const prepare = (size: Size): Settled<AskedText>[] => prepareConcepts(this.#engine, prompts, size);
+    const answers = await this.#once(image, call, prepare, (picture, asked) =>
+      picture.concepts(asked, extras, call),
+    );
+    return answers.map((answer) => withCoded(answer, caller));
+  }
+
+  #objects(
+    image: ImageInput,
+    prompts: readonly ObjectPrompt[],
+    options: ObjectOptions,
+    call: Call,
+  ): Promise<Settled<ObjectResult>[]> {
+    assertObjectPrompts(this.#engine);
+    const settings = readObjectOptions(options, this.#engine.manifest.thresholds.mask);
+    const prepare = (size: Size, { source: { contentHash } }: OpenedImage): Settled<CheckedObjectPrompt>[] =>
+      prepareObjects(this.#engine, prompts, { ...size, contentHash }, settings);
+    return this.#once(image, call, prepare, (picture, checked) => picture.objects(checked, call));
+  }
+
+  /** Opens, encodes, works, gives the features up. */
+  async #once<P, R>(
+    image: ImageInput,
+    call: Call,
+    prepare: (size: Size, opened: OpenedImage) => P,
+    work: (picture: LeasedPicture, prepared: P) => Promise<R>,
+  ): Promise<R> {
+    const opened = await this.#opener.open(image, call.signal);
+    try {
+      // Prompts are checked before the encoder runs: one that cannot be used costs no time.
+      const prepared = prepare(opened, opened);
+      const picture = await this.#lease(opened, call);
+      try {
+        return await work(picture, prepared);
+      } finally {
+        picture.lease.release();
+      }
+    } finally {
+      opened.drop();
+    }
+  }
+
+  async #lease(opened: OpenedImage, call: Call): Promise<LeasedPicture> {
+    const { contentHash: key } = opened.source;
+    const pixels = (signal: AbortSignal) => opened.pixels(signal);
+    return new LeasedPicture(this.#engine, await this.#engine.acquire({ key, pixels }, call), opened);
   }
 
   [INSPECT](): string {
     return `ImagePredictor { ${this.#engine.manifest.name} }`;
   }
+}
+
+function checkItem(item: unknown, i: number): BatchItem {
+  if (typeof item === "object" && item !== null && "image" in item && "prompts" in item)
+    return item as BatchItem;
+  throw new Sam3Error(
+    "INVALID_ARGUMENT",
+    `Item ${i} of the batch is ${describe(item)}; it must be { image, prompts }.`,
+  );
 }

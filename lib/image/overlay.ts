@@ -3,7 +3,7 @@ import { readSignal, throwIfAborted } from "../abort.js";
 import { type Caller, captureCaller, forCaller } from "../caller.js";
 import { describe, hintFor } from "../describe.js";
 import { Sam3Error } from "../errors.js";
-import { type DrawnObject, overlaySvg } from "../masks/overlay-svg.js";
+import { type DrawnObject, type DrawnPoint, overlaySvg } from "../masks/overlay-svg.js";
 import { decodeImage } from "./decode-image.js";
 import { type ImageInput, type ImageLimits, takeImage } from "./take-image.js";
 
@@ -19,25 +19,28 @@ export interface OverlayOptions {
   readonly boxes?: boolean | undefined;
   /** Write text and score at each object, where the system has a font; true when left out. */
   readonly labels?: boolean | undefined;
+  /** Draw the clicks of an object prompt; true when left out. */
+  readonly points?: boolean | undefined;
   /** How much a mask covers, 0–1; 0.45 when left out. */
   readonly opacity?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-const KEYS = ["image", "maxSide", "format", "boxes", "labels", "opacity", "signal"] as const;
+const KEYS = ["image", "maxSide", "format", "boxes", "labels", "points", "opacity", "signal"] as const;
 
 /** Draws objects on their picture: one SVG over the pixels, rendered by sharp off the event loop. */
 export function drawOverlay(
   source: ImageInput,
   size: { readonly width: number; readonly height: number },
-  objects: readonly DrawnObject[],
+  drawn: { readonly objects: readonly DrawnObject[]; readonly points: readonly DrawnPoint[] },
   options: OverlayOptions,
   limits: ImageLimits,
   entry: (...args: never[]) => unknown,
 ): Promise<Buffer> {
   const caller: Caller = captureCaller(entry);
   return forCaller(caller, options?.signal, async () => {
-    const { image, maxSide, format, boxes, labels, opacity, signal } = checkOptions(options);
+    const { image, maxSide, format, boxes, labels, points, opacity, signal } = checkOptions(options);
+    const { objects } = drawn;
     const pixels = await decodeImage(takeImage(image ?? source, limits), limits, signal);
     if (pixels.width !== size.width || pixels.height !== size.height) {
       throw new Sam3Error(
@@ -49,9 +52,10 @@ export function drawOverlay(
     const width = Math.max(1, Math.round(size.width * scale));
     const height = Math.max(1, Math.round(size.height * scale));
     const withText = labels && objects.length > 0 && (await canWriteText());
-    const svg = await overlaySvg(objects, { width, height, scale, boxes, labels: withText, opacity });
+    const style = { width, height, scale, boxes, labels: withText, opacity };
+    const svg = await overlaySvg(objects, { ...style, points: points ? drawn.points : [] });
     throwIfAborted(signal);
-    const drawn = await sharp(pixels.data, {
+    const encoded = await sharp(pixels.data, {
       raw: { width: size.width, height: size.height, channels: 3 },
       limitInputPixels: false,
     })
@@ -61,7 +65,7 @@ export function drawOverlay(
       .toFormat(format, format === "jpeg" ? { quality: 92, chromaSubsampling: "4:4:4" } : {})
       .toBuffer();
     throwIfAborted(signal);
-    return drawn;
+    return encoded;
   });
 }
 
@@ -83,6 +87,7 @@ function checkOptions(options: OverlayOptions) {
     opacity = 0.45,
     boxes = true,
     labels = true,
+    points = true,
     image,
   } = options;
   if (typeof maxSide !== "number" || !(maxSide >= 1)) {
@@ -100,7 +105,7 @@ function checkOptions(options: OverlayOptions) {
       `opacity is ${describe(opacity)}; it must be a number from 0 to 1.`,
     );
   }
-  return { image, maxSide, format, opacity, boxes, labels, signal: readSignal(options.signal) };
+  return { image, maxSide, format, opacity, boxes, labels, points, signal: readSignal(options.signal) };
 }
 
 /** Whether the system has a font: without one, every letter is drawn as the same box or not at all. */

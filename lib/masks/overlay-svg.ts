@@ -1,6 +1,6 @@
-import { setImmediate } from "node:timers/promises";
 import type { Box, Mask } from "./mask.js";
 import type { MaskPolygon } from "./polygons.js";
+import { Turn } from "./turn.js";
 
 /** What is drawn of an object. */
 export interface DrawnObject {
@@ -8,6 +8,13 @@ export interface DrawnObject {
   readonly score: number;
   readonly box: Box;
   readonly mask: Mask;
+}
+
+/** A click that is shown. */
+export interface DrawnPoint {
+  readonly x: number;
+  readonly y: number;
+  readonly label: "positive" | "negative";
 }
 
 /** How it is drawn. */
@@ -20,6 +27,8 @@ export interface OverlayStyle {
   readonly boxes: boolean;
   readonly labels: boolean;
   readonly opacity: number;
+  /** Clicks, in pixels of the picture. */
+  readonly points: readonly DrawnPoint[];
 }
 
 // Far apart in hue and alike in strength, so that neighbours differ on light and on dark pictures.
@@ -38,9 +47,6 @@ const COLOURS = [
   "#e07b9a",
 ] as const;
 
-/** Longest work in one go before other events get their turn, in milliseconds. */
-const TURN_MS = 8;
-
 /** An SVG of translucent masks with outlines, boxes and labels; large objects lie below small ones. */
 export async function overlaySvg(objects: readonly DrawnObject[], style: OverlayStyle): Promise<string> {
   const { width, height } = style;
@@ -48,16 +54,14 @@ export async function overlaySvg(objects: readonly DrawnObject[], style: Overlay
     .map((object, i) => ({ object, colour: COLOURS[i % COLOURS.length] as string }))
     .sort((a, b) => b.object.mask.area - a.object.mask.area);
   const shapes: string[] = [];
-  let turn = performance.now();
+  const turn = new Turn();
   for (const { object, colour } of order) {
     shapes.push(shapeElements(object, colour, style));
-    if (performance.now() - turn > TURN_MS) {
-      await setImmediate();
-      turn = performance.now();
-    }
+    await turn.pass();
   }
   const labels = style.labels ? labelElements(order, style) : [];
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">${shapes.join("")}${labels.join("")}</svg>`;
+  const points = style.points.map((point) => pointElement(point, style));
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">${shapes.join("")}${points.join("")}${labels.join("")}</svg>`;
 }
 
 function shapeElements({ mask, box }: DrawnObject, colour: string, style: OverlayStyle): string {
@@ -81,6 +85,14 @@ function pathData(polygons: readonly MaskPolygon[], scale: number): string {
 function boxElement(box: Box, colour: string, scale: number, line: number): string {
   const [x1, y1, x2, y2] = box.map((value) => value * scale) as Box;
   return `<rect x="${fixed(x1)}" y="${fixed(y1)}" width="${fixed(x2 - x1)}" height="${fixed(y2 - y1)}" rx="${fixed(line * 1.5)}" fill="none" stroke="${colour}" stroke-width="${fixed(line)}" stroke-opacity="0.9"/>`;
+}
+
+/** A dot with a plus or a minus, green or red. */
+function pointElement({ x, y, label }: DrawnPoint, { width, height, scale }: OverlayStyle): string {
+  const r = Math.min(14, Math.max(4, Math.max(width, height) / 110));
+  const [cx, cy, arm] = [x * scale, y * scale, r * 0.55];
+  const upright = label === "positive" ? `M${fixed(cx)} ${fixed(cy - arm)}V${fixed(cy + arm)}` : "";
+  return `<circle cx="${fixed(cx)}" cy="${fixed(cy)}" r="${fixed(r)}" fill="${label === "positive" ? "#12a150" : "#d92d3a"}" stroke="#ffffff" stroke-width="${fixed(r * 0.25)}"/><path d="M${fixed(cx - arm)} ${fixed(cy)}H${fixed(cx + arm)}${upright}" stroke="#ffffff" stroke-width="${fixed(r * 0.3)}" fill="none"/>`;
 }
 
 interface Placed {

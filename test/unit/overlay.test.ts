@@ -30,6 +30,7 @@ beforeAll(async () => {
   const { addon } = fakeAddon({
     found: () => ({
       presence: 1,
+      semantic: null,
       objects: [
         {
           score: 0.9,
