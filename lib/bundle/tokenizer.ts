@@ -6,6 +6,9 @@ import type { Manifest } from "./manifest.js";
 /** Longest text taken as a prompt, in characters; anything longer was not meant as one. */
 const MAX_TEXT_LENGTH = 20_000;
 
+/** Letters read beyond those the context can hold, so that where a text is cut has no say in the tokens before it. */
+const SPARE_LETTERS = 256;
+
 /** A text as the model reads it. */
 export interface TokenizedText {
   /** Start and end token included, at most the bundle's context length. */
@@ -14,11 +17,13 @@ export interface TokenizedText {
   readonly truncated: boolean;
 }
 
-/** Turns words into the token ids of one bundle. Pure and synchronous; 10,000 characters take milliseconds. */
+/** Turns words into the token ids of one bundle. Pure and synchronous; the longest text takes milliseconds. */
 export class TextTokenizer {
   readonly #tokenizer: Tokenizer;
   readonly #contextLength: number;
   readonly #endToken: number;
+  /** A text of more letters than this has more tokens than the context, whatever the letters are. */
+  readonly #maxLetters: number;
 
   /**
    * @param json content of the bundle's `tokenizer.json`, parsed
@@ -32,6 +37,9 @@ export class TextTokenizer {
       this.#tokenizer = new Tokenizer(json as object, {});
       this.#contextLength = facts.contextLength;
       this.#endToken = facts.endToken;
+      const { vocab } = (json as { model: { vocab: Record<string, number> } }).model;
+      const longest = Object.keys(vocab).reduce((most, token) => Math.max(most, token.length), 1);
+      this.#maxLetters = facts.contextLength * longest + SPARE_LETTERS;
       const probe = this.#tokenizer.encode("a").ids;
       if (
         probe.length < 3 ||
@@ -56,7 +64,10 @@ export class TextTokenizer {
   }
 
   /**
-   * Cleans a prompt and cuts it into tokens; too long a text is cut with the end token kept, as the model does.
+   * Cleans a prompt and cuts it into tokens; too long a text is cut with the end token kept, as the model does. Of a text
+   * that cannot fit the context only the beginning is looked at: words are cut into tokens one by one, so those before
+   * the last one looked at are what they are in the whole text; a single word of over a thousand letters is cut well
+   * behind the last token that is kept.
    *
    * @throws {Sam3Error} `INVALID_PROMPT` when nothing is left to look for, or the text is over 20,000 characters
    */
@@ -67,7 +78,7 @@ export class TextTokenizer {
         `The text has ${text.length} characters; a prompt is a few words, and ${MAX_TEXT_LENGTH} is the limit.`,
       );
     }
-    const ids = this.tokenize(cleanText(text));
+    const ids = this.tokenize(this.#beginning(cleanText(text)));
     if (ids.length <= 2) {
       throw new Sam3Error(
         "INVALID_PROMPT",
@@ -78,6 +89,18 @@ export class TextTokenizer {
     const cut = Int32Array.from(ids.slice(0, this.#contextLength));
     cut[cut.length - 1] = this.#endToken;
     return { ids: cut, truncated: true };
+  }
+
+  /** As much of a clean text as can have a say in the tokens that are kept. */
+  #beginning(text: string): string {
+    if (text.length <= this.#maxLetters) return text;
+    let letters = 0;
+    let end = 0;
+    for (const character of text) {
+      if (character !== " " && ++letters > this.#maxLetters) break;
+      end += character.length;
+    }
+    return text.slice(0, end);
   }
 
   /** Token ids of a text that is already clean, whole, start and end token included; equal to transformers' CLIPTokenizer. */

@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { cleanText } from "../../lib/bundle/clean-text.js";
 import { TextTokenizer } from "../../lib/bundle/tokenizer.js";
 import { byteTokenizer, byteTokens } from "./fake-bundle.js";
+import { seeded } from "./random.js";
 
 // Made by transformers and ftfy, see make_clip_tokens.py beside it.
 const reference = JSON.parse(
@@ -76,6 +77,38 @@ describe("the tokenizer with the official vocabulary", () => {
       expect([...ours.ids]).toEqual(ids);
       expect(ours.truncated).toBe(true);
     }
+  });
+
+  it("looks at no more of a long text than can matter, and gets the same tokens", () => {
+    const random = seeded(4);
+    const letters = [
+      "a",
+      "abcdefghijklmnopqrstuvwxyz",
+      "etaoin shrdlu",
+      "é日本語x",
+      "!?.,-",
+      "ab1",
+      "Σσς İK",
+    ];
+    const texts = letters.flatMap((alphabet) =>
+      [900, 1300, 3000].map((length) =>
+        Array.from({ length }, () => alphabet[Math.floor(random() * alphabet.length)]).join(""),
+      ),
+    );
+    for (const text of [...texts, `${"a ".repeat(29)}${texts[3]}`]) {
+      const { ids, truncated } = tokenizer.encode(text);
+      const whole = tokenizer.tokenize(cleanText(text));
+      expect(truncated).toBe(whole.length > 32);
+      expect([...ids.slice(0, 31)]).toEqual(whole.slice(0, 31));
+      expect(ids.at(-1)).toBe(49407);
+    }
+  });
+
+  it("does not hold up the event loop with one long word", () => {
+    const start = performance.now();
+    for (let i = 0; i < 20; i++) tokenizer.encode("日".repeat(19_000 + i));
+    // Cut into tokens whole, each of them took several hundred milliseconds.
+    expect(performance.now() - start).toBeLessThan(2000);
   });
 
   it("says nothing of cutting where it did not cut", () => {
