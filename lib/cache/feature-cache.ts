@@ -278,7 +278,10 @@ export class FeatureCache<V extends Cacheable> {
       if (this.#flights.get(key) === flight) this.#flights.delete(key);
     });
     const pin = flight.join(signal, (made) => this.#pin(made, keep ? (restored ? "hit" : "miss") : "off"));
-    flight.start((made) => this.#settle(made));
+    flight.start((made) => {
+      made.pins--;
+      this.#settle(made);
+    });
     try {
       return await pin;
     } finally {
@@ -309,7 +312,8 @@ export class FeatureCache<V extends Cacheable> {
       kind,
       value,
       tier: "device",
-      pins: 0,
+      // Held until those who waited have claimed it: others may ask for room before they do.
+      pins: 1,
       state: "loose",
       expiresAt: Number.POSITIVE_INFINITY,
       leaving: false,

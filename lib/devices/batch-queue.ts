@@ -54,7 +54,6 @@ export class BatchQueue<S extends string> {
   readonly #seen: (batch: BatchSeen<S>) => void;
   readonly #waiting = new Map<S, Waiting[]>();
   readonly #expected = new Map<S, number>();
-  readonly #idle = new Set<() => void>();
   #running = 0;
   #runningItems = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -171,12 +170,6 @@ export class BatchQueue<S extends string> {
     for (const line of this.#waiting.values()) for (const item of line.splice(0)) item.reject(error);
   }
 
-  /** Fulfilled when nothing runs. */
-  idle(): Promise<void> {
-    if (this.#running === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#idle.add(resolve));
-  }
-
   #line(stage: S): Waiting[] {
     let line = this.#waiting.get(stage);
     if (!line) {
@@ -237,10 +230,6 @@ export class BatchQueue<S extends string> {
       this.#running--;
       this.#runningItems -= items.length;
       this.#soon();
-      if (this.#running === 0) {
-        for (const resolve of this.#idle) resolve();
-        this.#idle.clear();
-      }
     });
   }
 }
