@@ -5,7 +5,7 @@ import type { Engine } from "../devices/engine.js";
 import type { Settled } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
-import { type AskedText, prepareConcept } from "./ask-concepts.js";
+import { prepareConcept } from "./ask-concepts.js";
 import { type ConceptOptions, readConceptOptions } from "./concept-options.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import type { ConceptResult } from "./concept-result.js";
@@ -13,7 +13,7 @@ import { EncodedImage, withCoded } from "./encoded-image.js";
 import { inParallel } from "./in-parallel.js";
 import { LeasedPicture } from "./leased-picture.js";
 import { type ObjectOptions, readObjectOptions } from "./object-options.js";
-import type { CheckedObjectPrompt, ObjectPrompt } from "./object-prompt.js";
+import type { ObjectPrompt } from "./object-prompt.js";
 import type { ObjectResult } from "./object-result.js";
 import { ImageOpener, type OpenedImage } from "./opened-image.js";
 import {
@@ -22,7 +22,7 @@ import {
   prepareObjects,
   type SingleConceptPrompt,
 } from "./prepare-prompts.js";
-import { allFulfilled } from "./settle.js";
+import { allFulfilled, allRejected } from "./settle.js";
 import type { ImageInput } from "./take-image.js";
 import type { TileOptions } from "./tile-layout.js";
 import { segmentTiled } from "./tiled-concept.js";
@@ -42,8 +42,6 @@ export interface BatchItem {
 
 /** Pictures of a batch under way at a time: enough for full batches on several devices, few enough to hold little. */
 const PICTURES_AT_ONCE = 16;
-
-type Size = { readonly width: number; readonly height: number };
 
 /** Segments single pictures; `sam.image`. */
 export class ImagePredictor {
@@ -69,14 +67,13 @@ export class ImagePredictor {
    * ```
    */
   encode(image: ImageInput, options: CallOptions = {}): Promise<EncodedImage> {
-    return this.#engine.call("encode", this.encode, options, async (call) => {
-      const opened = await this.#opener.open(image, call.signal);
-      try {
-        return new EncodedImage(this.#engine, await this.#lease(opened, call));
-      } finally {
-        opened.drop();
-      }
-    });
+    return this.#engine.call("encode", this.encode, options, (call) =>
+      this.#withOpened(
+        image,
+        call,
+        async (opened) => new EncodedImage(this.#engine, await this.#lease(opened, call)),
+      ),
+    );
   }
 
   /**
@@ -97,19 +94,15 @@ export class ImagePredictor {
     prompt: ConceptPrompt,
     options: ImageConceptOptions = {},
   ): Promise<ConceptResult> {
-    return this.#engine.call("segmentConcept", this.segmentConcept, options, async (call) => {
+    return this.#engine.call("segmentConcept", this.segmentConcept, options, (call) => {
       const extras = readConceptOptions("segmentConcept", options, ["tiles"]);
       const { tiles } = options;
-      if (tiles === undefined) {
-        const prepare = (size: Size) => prepareConcept(this.#engine, prompt, size);
-        return this.#once(image, call, prepare, (picture, asked) => picture.concept(asked, extras, call));
-      }
-      const opened = await this.#opener.open(image, call.signal);
-      try {
-        return await segmentTiled(this.#engine, opened, prompt, { tiles, ...extras }, call);
-      } finally {
-        opened.drop();
-      }
+      return this.#withOpened(image, call, async (opened) => {
+        if (tiles !== undefined)
+          return segmentTiled(this.#engine, opened, prompt, { tiles, ...extras }, call);
+        const asked = prepareConcept(this.#engine, prompt, opened);
+        return this.#withLease(opened, call, (picture) => picture.concept(asked, extras, call));
+      });
     });
   }
 
@@ -227,10 +220,11 @@ export class ImagePredictor {
     call: Call,
     caller: Caller,
   ): Promise<Settled<ConceptResult>[]> {
-    const prepare = (size: Size): Settled<AskedText>[] => prepareConcepts(this.#engine, prompts, size);
-    const answers = await this.#once(image, call, prepare, (picture, asked) =>
-      picture.concepts(asked, extras, call),
-    );
+    const answers = await this.#withOpened(image, call, async (opened) => {
+      const asked = prepareConcepts(this.#engine, prompts, opened);
+      if (allRejected(asked)) return asked;
+      return this.#withLease(opened, call, (picture) => picture.concepts(asked, extras, call));
+    });
     return answers.map((answer) => withCoded(answer, caller));
   }
 
@@ -242,30 +236,36 @@ export class ImagePredictor {
   ): Promise<Settled<ObjectResult>[]> {
     assertObjectPrompts(this.#engine);
     const settings = readObjectOptions(options, this.#engine.manifest.thresholds.mask);
-    const prepare = (size: Size, { source: { contentHash } }: OpenedImage): Settled<CheckedObjectPrompt>[] =>
-      prepareObjects(this.#engine, prompts, { ...size, contentHash }, settings);
-    return this.#once(image, call, prepare, (picture, checked) => picture.objects(checked, call));
+    return this.#withOpened(image, call, async (opened) => {
+      const { width, height, source } = opened;
+      const size = { width, height, contentHash: source.contentHash };
+      const checked = prepareObjects(this.#engine, prompts, size, settings);
+      if (allRejected(checked)) return checked;
+      return this.#withLease(opened, call, (picture) => picture.objects(checked, call));
+    });
   }
 
-  /** Opens, encodes, works, gives the features up. */
-  async #once<P, R>(
-    image: ImageInput,
-    call: Call,
-    prepare: (size: Size, opened: OpenedImage) => P,
-    work: (picture: LeasedPicture, prepared: P) => Promise<R>,
-  ): Promise<R> {
+  /** Opens a picture for some work. Prompts are checked in it before the encoder runs: a bad one costs no time. */
+  async #withOpened<R>(image: ImageInput, call: Call, work: (opened: OpenedImage) => Promise<R>): Promise<R> {
     const opened = await this.#opener.open(image, call.signal);
     try {
-      // Prompts are checked before the encoder runs: one that cannot be used costs no time.
-      const prepared = prepare(opened, opened);
-      const picture = await this.#lease(opened, call);
-      try {
-        return await work(picture, prepared);
-      } finally {
-        picture.lease.release();
-      }
+      return await work(opened);
     } finally {
       opened.drop();
+    }
+  }
+
+  /** Encodes for some work, then gives the features up. */
+  async #withLease<R>(
+    opened: OpenedImage,
+    call: Call,
+    work: (picture: LeasedPicture) => Promise<R>,
+  ): Promise<R> {
+    const picture = await this.#lease(opened, call);
+    try {
+      return await work(picture);
+    } finally {
+      picture.lease.release();
     }
   }
 

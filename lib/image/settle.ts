@@ -17,6 +17,11 @@ export function allFulfilled<T>(list: readonly Settled<T>[]): T[] {
   });
 }
 
+/** Whether nothing in a list is good. */
+export function allRejected<T>(list: readonly Settled<T>[]): list is Settled<never>[] {
+  return list.every(({ status }) => status === "rejected");
+}
+
 /**
  * Runs one batch for those of a list that are good; the others keep their reason, and the order stays.
  *
