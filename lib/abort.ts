@@ -6,14 +6,49 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw signal.reason;
 }
 
+/** Who is told of a signal's abort: one listener on the signal for all of them, because Node warns of more than ten. */
+const told = new WeakMap<
+  AbortSignal,
+  { readonly callbacks: Set<() => void>; readonly listener: () => void }
+>();
+
+/**
+ * Has a function called when a signal is aborted, at once if it was before. Returns how to undo it; it must be undone
+ * when the work is over, or a signal that lives longer keeps what the function holds.
+ */
+export function onAbort(signal: AbortSignal | undefined, callback: () => void): () => void {
+  if (!signal) return () => {};
+  if (signal.aborted) {
+    callback();
+    return () => {};
+  }
+  const known = told.get(signal);
+  const callbacks = known?.callbacks ?? new Set<() => void>();
+  // Each call is a case of its own, also of the same function.
+  const own = () => callback();
+  callbacks.add(own);
+  if (!known) {
+    const listener = () => {
+      told.delete(signal);
+      for (const one of [...callbacks]) one();
+    };
+    told.set(signal, { callbacks, listener });
+    signal.addEventListener("abort", listener, { once: true });
+  }
+  return () => {
+    callbacks.delete(own);
+    const current = told.get(signal);
+    if (current?.callbacks !== callbacks || callbacks.size > 0) return;
+    told.delete(signal);
+    signal.removeEventListener("abort", current.listener);
+  };
+}
+
 /** Waits for work, but no longer than the signal: on abort it rejects at once, though the work may go on to its end. */
 export function until<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
   if (!signal) return work;
   return new Promise<T>((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    const over = () => signal.removeEventListener("abort", onAbort);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
+    const over = onAbort(signal, () => reject(signal.reason));
     work.then(resolve, reject).finally(over);
   });
 }

@@ -1,4 +1,4 @@
-import { readSignal } from "./abort.js";
+import { onAbort, readSignal } from "./abort.js";
 import { describe } from "./describe.js";
 import { Sam3Error } from "./errors.js";
 import { type Logger, loggerOf } from "./logger.js";
@@ -45,9 +45,7 @@ export function startCall(
   const id = readRequestId(options?.requestId) ?? defaults.id;
   const controller = new AbortController();
   // By hand instead of AbortSignal.any, which Node 20 keeps alive as long as the longest living of its signals.
-  const onAbort = () => controller.abort(signal?.reason);
-  if (signal?.aborted) onAbort();
-  else signal?.addEventListener("abort", onAbort, { once: true });
+  const forget = onAbort(signal, () => controller.abort(signal?.reason));
   const timer = timeoutMs > 0 ? setTimeout(() => controller.abort(tooSlow(timeoutMs)), timeoutMs) : undefined;
   return {
     id,
@@ -55,7 +53,7 @@ export function startCall(
     logger: loggerOf(defaults.logger, id),
     end: () => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
+      forget();
     },
   };
 }

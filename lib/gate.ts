@@ -1,4 +1,4 @@
-import { throwIfAborted } from "./abort.js";
+import { onAbort, throwIfAborted } from "./abort.js";
 
 /** Bounds of a gate; what is left out is not bounded. */
 export interface GateLimits {
@@ -80,7 +80,7 @@ export class Gate {
     await new Promise<void>((resolve, reject) => {
       const over = () => {
         clearTimeout(timer);
-        signal?.removeEventListener("abort", stop);
+        forget();
       };
       const leave = (error: unknown) => {
         over();
@@ -91,12 +91,11 @@ export class Gate {
         over();
         resolve();
       };
-      const stop = () => leave(signal?.reason);
       const timer =
         timeoutMs > 0 && late
           ? setTimeout(() => leave(late(performance.now() - since)), timeoutMs)
           : undefined;
-      signal?.addEventListener("abort", stop, { once: true });
+      const forget = onAbort(signal, () => leave(signal?.reason));
       this.#waiting.push(admit);
     });
   }

@@ -1,4 +1,4 @@
-import { throwIfAborted } from "../abort.js";
+import { throwIfAborted, until } from "../abort.js";
 import type { CacheOutcome } from "../devices/requests.js";
 import { Flight } from "./flight.js";
 
@@ -181,7 +181,7 @@ export class FeatureCache<V extends Cacheable> {
       const flight = this.#flights.get(key);
       if (flight?.abandoned) {
         // Nobody waited for that work any more and it was told to stop; it must have ended before it begins again.
-        await flight.over(signal);
+        await until(signal, flight.ended);
         continue;
       }
       if (flight) {

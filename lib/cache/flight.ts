@@ -1,3 +1,5 @@
+import { onAbort } from "../abort.js";
+
 /**
  * Work that several callers wait for. One that leaves does not disturb the others; when the last one leaves, the work is
  * told to stop. Each gets a claim of its own on what was made.
@@ -58,28 +60,16 @@ export class Flight<T, C> {
       };
       const waiter = {
         resolve: (made: T) => {
-          signal?.removeEventListener("abort", leave);
+          forget();
           resolve(claim(made));
         },
         reject: (error: unknown) => {
-          signal?.removeEventListener("abort", leave);
+          forget();
           reject(error);
         },
       };
       this.#waiting.add(waiter);
-      signal?.addEventListener("abort", leave, { once: true });
-    });
-  }
-
-  /** Waits until the work has ended, but no longer than the signal. */
-  over(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise<void>((resolve, reject) => {
-      const leave = () => reject(signal?.reason);
-      signal?.addEventListener("abort", leave, { once: true });
-      void this.#ended.promise.then(() => {
-        signal?.removeEventListener("abort", leave);
-        resolve();
-      });
+      const forget = onAbort(signal, leave);
     });
   }
 }

@@ -1,4 +1,4 @@
-import { throwIfAborted } from "../abort.js";
+import { onAbort, throwIfAborted } from "../abort.js";
 import { Sam3Error } from "../errors.js";
 
 /** How items wait and gather. */
@@ -130,7 +130,6 @@ export class BatchQueue<S extends string> {
         item.reject(error);
         this.#soon();
       };
-      const onAbort = () => leave(signal?.reason);
       const { queueTimeoutMs } = this.#limits(stage);
       const timer =
         queueTimeoutMs > 0
@@ -140,7 +139,7 @@ export class BatchQueue<S extends string> {
           : undefined;
       const over = () => {
         clearTimeout(timer);
-        signal?.removeEventListener("abort", onAbort);
+        forget();
       };
       const item: Waiting = {
         since,
@@ -156,8 +155,8 @@ export class BatchQueue<S extends string> {
           reject(signal?.aborted ? signal.reason : error);
         },
       };
-      signal?.addEventListener("abort", onAbort, { once: true });
       line.push(item);
+      const forget = onAbort(signal, () => leave(signal?.reason));
       this.#soon();
     });
   }

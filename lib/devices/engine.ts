@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { until } from "../abort.js";
+import { onAbort, until } from "../abort.js";
 import type { Manifest } from "../bundle/manifest.js";
 import type { TextTokenizer } from "../bundle/tokenizer.js";
 import type { CacheEntryInfo, CacheStats, FeatureCache, Pin } from "../cache/feature-cache.js";
@@ -220,9 +220,7 @@ export class Engine {
     if (!check) return this.#features(request, signal);
     // What the check throws ends the wait of this caller only, as its signal would.
     const wait = new AbortController();
-    const stop = () => wait.abort(signal.reason);
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
+    const forget = onAbort(signal, () => wait.abort(signal.reason));
     let looked = false;
     const look = (size: Size) => {
       if (looked) return;
@@ -245,7 +243,7 @@ export class Engine {
       }
       return pin;
     } finally {
-      signal.removeEventListener("abort", stop);
+      forget();
       looks.delete(look);
       if (looks.size === 0 && this.#looks.get(picture) === looks) this.#looks.delete(picture);
     }

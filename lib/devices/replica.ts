@@ -1,3 +1,4 @@
+import { onAbort } from "../abort.js";
 import { toSam3Error } from "../caller.js";
 import { Sam3Error } from "../errors.js";
 import type { Logger } from "../logger.js";
@@ -153,12 +154,11 @@ export class Replica {
     const native = this.#native;
     if (!native || this.#state !== "ready") throw this.#reason ?? closed();
     const token = new this.#context.addon.CancelToken();
-    const cancel = () => token.cancel();
-    signal.addEventListener("abort", cancel, { once: true });
+    const forget = onAbort(signal, () => token.cancel());
     try {
       return await native.moveFeatures(features, to, token);
     } finally {
-      signal.removeEventListener("abort", cancel);
+      forget();
     }
   }
 
