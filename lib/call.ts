@@ -17,6 +17,8 @@ export interface CallOptions {
 export interface Call {
   /** Names the call in log lines. */
   readonly id: string;
+  /** When it began, on the clock of `performance.now()`: of what waits, what belongs to older calls goes first. */
+  readonly startedAt: number;
   /** Aborts when the caller's signal does, and when the call's time is over; its reason is what to throw. */
   readonly signal: AbortSignal;
   /** Writes lines that carry the id. */
@@ -49,6 +51,7 @@ export function startCall(
   const timer = timeoutMs > 0 ? setTimeout(() => controller.abort(tooSlow(timeoutMs)), timeoutMs) : undefined;
   return {
     id,
+    startedAt: performance.now(),
     signal: controller.signal,
     logger: loggerOf(defaults.logger, id),
     end: () => {

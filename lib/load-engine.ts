@@ -229,6 +229,8 @@ export function nativeBundle(
     mean: manifest.normalize.mean,
     std: manifest.normalize.std,
     maskThreshold: manifest.thresholds.mask,
+    stabilityDelta: manifest.tracker.multimaskStabilityDelta,
+    stabilityThreshold: manifest.tracker.multimaskStabilityThreshold,
     contextLength: manifest.tokenizer.contextLength,
     padToken: manifest.tokenizer.padToken,
     parts,

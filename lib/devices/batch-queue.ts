@@ -36,8 +36,19 @@ export interface BatchSeen<S extends string> {
   readonly waitedMs: readonly number[];
 }
 
+/** Who asks. */
+export interface Asker {
+  /** Stops the item. */
+  readonly signal?: AbortSignal | undefined;
+  /** When the call it belongs to began; now when left out. */
+  readonly startedAt?: number | undefined;
+}
+
 interface Waiting extends BatchItem<never, never> {
+  /** When it came. */
   readonly since: number;
+  /** When its call began. */
+  readonly startedAt: number;
 }
 
 /** Batches given to the device at once: one runs, the next lies ready. More would only make later decisions impossible. */
@@ -46,7 +57,8 @@ const DEPTH = 2;
 /**
  * Gathers what a replica is asked into batches, each stage apart. While the device works, items wait and gather by
  * themselves. While it is idle, an item waits for others only if some are known to be on their way (`expect`), and never
- * longer than the delay; a lone call is not held up.
+ * longer than the delay; a lone call is not held up. Older calls go first, so that what was begun is finished before
+ * more is begun: a thousand calls must not hold a thousand pictures' features.
  */
 export class BatchQueue<S extends string> {
   readonly #limits: (stage: S) => BatchLimits;
@@ -114,7 +126,7 @@ export class BatchQueue<S extends string> {
    * Puts an item in line. The promise settles when the work on it has really ended; while it waits it is rejected as
    * soon as the signal is aborted.
    */
-  submit<I, O>(stage: S, input: I, signal: AbortSignal | undefined): Promise<O> {
+  submit<I, O>(stage: S, input: I, { signal, startedAt }: Asker = {}): Promise<O> {
     return new Promise<O>((resolve, reject) => {
       throwIfAborted(signal);
       if (this.#closedBy !== undefined) throw this.#closedBy;
@@ -143,6 +155,7 @@ export class BatchQueue<S extends string> {
       };
       const item: Waiting = {
         since,
+        startedAt: startedAt ?? since,
         input: input as never,
         cancel: () => {},
         resolve: (value: O) => {
@@ -155,7 +168,9 @@ export class BatchQueue<S extends string> {
           reject(signal?.aborted ? signal.reason : error);
         },
       };
-      line.push(item);
+      let place = line.length;
+      while (place > 0 && (line[place - 1] as Waiting).startedAt > item.startedAt) place--;
+      line.splice(place, 0, item);
       const forget = onAbort(signal, () => leave(signal?.reason));
       this.#soon();
     });
@@ -196,27 +211,37 @@ export class BatchQueue<S extends string> {
     }
     if (this.#running >= DEPTH) return;
     let due = Number.POSITIVE_INFINITY;
-    for (const [stage, [first]] of this.#waiting) {
-      if (first) due = Math.min(due, first.since + this.#limits(stage).maxDelayMs);
+    for (const [stage, line] of this.#waiting) {
+      due = Math.min(due, oldestOf(line) + this.#limits(stage).maxDelayMs);
     }
     if (due === Number.POSITIVE_INFINITY) return;
-    this.#timer = setTimeout(() => this.#decide(), Math.max(1, due - performance.now()));
+    const wait = due - performance.now();
+    // What is due and still waits, waits for the device: its end decides anew.
+    if (wait > 0) this.#timer = setTimeout(() => this.#decide(), Math.max(1, wait));
   }
 
-  /** The stage whose first item has waited longest, of those that need not wait on. */
+  /**
+   * The stage of the oldest call, of those that need not wait on. While the device works, only the oldest of all: until
+   * it is idle nothing is gained by sending a younger one ahead.
+   */
   #nextStage(): S | undefined {
     const now = performance.now();
-    let best: { stage: S; since: number } | undefined;
+    let best: { stage: S; startedAt: number } | undefined;
     for (const [stage, line] of this.#waiting) {
-      const since = line[0]?.since;
-      if (since === undefined || (best && best.since <= since)) continue;
-      const { maxBatch, maxDelayMs } = this.#limits(stage);
-      // Half a millisecond, because timers count in whole ones.
-      const due = line.length >= maxBatch || now - since >= maxDelayMs - 0.5;
-      const alone = this.#running === 0 && (this.#expected.get(stage) ?? 0) === 0;
-      if (due || alone) best = { stage, since };
+      const startedAt = line[0]?.startedAt;
+      if (startedAt === undefined || (best && best.startedAt <= startedAt)) continue;
+      if (this.#running > 0 || this.#isReady(stage, line, now)) best = { stage, startedAt };
     }
-    return best?.stage;
+    if (!best) return undefined;
+    return this.#isReady(best.stage, this.#line(best.stage), now) ? best.stage : undefined;
+  }
+
+  #isReady(stage: S, line: readonly Waiting[], now: number): boolean {
+    const { maxBatch, maxDelayMs } = this.#limits(stage);
+    if (line.length >= maxBatch) return true;
+    if (this.#running === 0 && (this.#expected.get(stage) ?? 0) === 0) return true;
+    // Half a millisecond, because timers count in whole ones.
+    return now - oldestOf(line) >= maxDelayMs - 0.5;
   }
 
   #start(stage: S): void {
@@ -231,6 +256,10 @@ export class BatchQueue<S extends string> {
       this.#soon();
     });
   }
+}
+
+function oldestOf(line: readonly Waiting[]): number {
+  return line.reduce((oldest, { since }) => Math.min(oldest, since), Number.POSITIVE_INFINITY);
 }
 
 /** The error of a call that finds a queue full. */

@@ -10,7 +10,7 @@ import { Gate } from "../gate.js";
 import type { Logger } from "../logger.js";
 import type { Meter } from "../metrics/meter.js";
 import type { NativeConceptObjects, NativeObjectMasks } from "../native/addon.js";
-import { type BatchLimits, queueFull, queueTimeout } from "./batch-queue.js";
+import { type Asker, type BatchLimits, queueFull, queueTimeout } from "./batch-queue.js";
 import type { DevicePool, Health } from "./device-pool.js";
 import { engineStats, type Sam3Stats } from "./engine-stats.js";
 import { type Kept, PictureFeatures, TextFeatures } from "./kept-features.js";
@@ -39,6 +39,8 @@ export interface EngineParts {
 /** Decoded pictures may wait for the encoder until they weigh this; a thousand calls must not decode a thousand pictures. */
 const MAX_DECODED_BYTES = 256 * 2 ** 20;
 
+/** What of a call goes with its work. */
+type Asking = Pick<Call, "signal" | "startedAt">;
 type Size = { readonly width: number; readonly height: number };
 
 // The safety net for a model that was never closed.
@@ -116,7 +118,7 @@ export class Engine {
   /** Features of a picture: from the cache, from an encode that is under way, or from one of its own. */
   async acquire(request: PictureRequest, call: Call): Promise<FeatureLease> {
     this.assertOpen();
-    const pin = await this.#checked(request, call.signal);
+    const pin = await this.#checked(request, call);
     if (this.#closing) {
       pin.release();
       this.assertOpen();
@@ -133,8 +135,8 @@ export class Engine {
     requests: readonly ConceptRequest[],
     call: Call,
   ): Promise<Settled<NativeConceptObjects>[]> {
-    return this.#each("segmentConcepts", lease, requests, call, (features, request) =>
-      this.#concept(features, request, call.signal),
+    return this.#each("segmentConcepts", lease, requests, call, (features, request, asker) =>
+      this.#concept(features, request, asker),
     );
   }
 
@@ -144,10 +146,16 @@ export class Engine {
     requests: readonly ObjectRequest[],
     call: Call,
   ): Promise<Settled<NativeObjectMasks>[]> {
-    return this.#each("segmentObjects", lease, requests, call, async ({ native, replica }, request) => {
-      const input = { ...request, features: native };
-      return (await replica.submit("segmentObjects", input, call.signal)).value;
-    });
+    return this.#each(
+      "segmentObjects",
+      lease,
+      requests,
+      call,
+      async ({ native, replica }, request, asker) => {
+        const input = { ...request, features: native };
+        return (await replica.submit("segmentObjects", input, asker)).value;
+      },
+    );
   }
 
   stats(): Sam3Stats {
@@ -215,9 +223,9 @@ export class Engine {
   }
 
   /** Features of a picture whose size passes the request's check. */
-  async #checked(request: PictureRequest, signal: AbortSignal): Promise<Pin<Kept>> {
+  async #checked(request: PictureRequest, { signal, startedAt }: Asking): Promise<Pin<Kept>> {
     const { check } = request;
-    if (!check) return this.#features(request, signal);
+    if (!check) return this.#features(request, { signal, startedAt });
     // What the check throws ends the wait of this caller only, as its signal would.
     const wait = new AbortController();
     const forget = onAbort(signal, () => wait.abort(signal.reason));
@@ -235,7 +243,7 @@ export class Engine {
     const looks = this.#looks.get(picture) ?? new Set();
     this.#looks.set(picture, looks.add(look));
     try {
-      const pin = await this.#features(request, wait.signal);
+      const pin = await this.#features(request, { signal: wait.signal, startedAt });
       look((pin.value as PictureFeatures).native);
       if (wait.signal.aborted) {
         pin.release();
@@ -249,7 +257,7 @@ export class Engine {
     }
   }
 
-  #features(request: PictureRequest, signal: AbortSignal | undefined): Promise<Pin<Kept>> {
+  #features(request: PictureRequest, { signal, startedAt }: Partial<Asking>): Promise<Pin<Kept>> {
     const { key } = request;
     const { cache, cacheEnabled, bundleId, manifest } = this.#parts;
     return cache.use({
@@ -257,16 +265,19 @@ export class Engine {
       kind: "picture",
       keep: cacheEnabled && key !== undefined,
       signal,
-      make: (stop) => this.#encode(request, stop),
+      make: (stop) => this.#encode(request, { signal: stop, startedAt }),
     });
   }
 
   /** Decodes and encodes one picture. Settles when both have really ended. */
-  #encode(request: PictureRequest, stop: AbortSignal): Promise<PictureFeatures> {
-    return this.#decoded.pass(stop, async (weigh) => {
+  #encode(
+    request: PictureRequest,
+    asker: Asker & { readonly signal: AbortSignal },
+  ): Promise<PictureFeatures> {
+    return this.#decoded.pass(asker.signal, async (weigh) => {
       this.assertOpen();
       let assignment = await this.#parts.pool.assign("encodeImages");
-      const decoded = await request.pixels(stop).catch((error: unknown) => {
+      const decoded = await request.pixels(asker.signal).catch((error: unknown) => {
         assignment.arrived();
         throw error;
       });
@@ -275,7 +286,7 @@ export class Engine {
       for (const look of this.#looks.get(request.key ?? request) ?? []) look({ width, height });
       for (let retried = false; ; retried = true) {
         const { replica, arrived } = assignment;
-        const work = replica.submit("encodeImages", { pixels: { data, width, height } }, stop);
+        const work = replica.submit("encodeImages", { pixels: { data, width, height } }, asker);
         arrived();
         try {
           const { value, workMs } = await work;
@@ -292,7 +303,7 @@ export class Engine {
   async #concept(
     features: PictureFeatures,
     { ids, ...request }: ConceptRequest,
-    signal: AbortSignal,
+    { signal, startedAt }: Asking,
   ): Promise<NativeConceptObjects> {
     const { cache, cacheEnabled } = this.#parts;
     const { native, replica } = features;
@@ -307,10 +318,13 @@ export class Engine {
           keep: cacheEnabled,
           signal,
           make: async (stop) =>
-            new TextFeatures((await replica.submit("encodeTexts", { ids }, stop)).value, replica),
+            new TextFeatures(
+              (await replica.submit("encodeTexts", { ids }, { signal: stop, startedAt })).value,
+              replica,
+            ),
         });
         const input = { ...request, features: native, text: (text.value as TextFeatures).native };
-        work = replica.submit("segmentConcepts", input, signal);
+        work = replica.submit("segmentConcepts", input, { signal, startedAt });
       } finally {
         arrived();
       }
@@ -325,19 +339,23 @@ export class Engine {
     given: FeatureLease,
     requests: readonly R[],
     call: Call,
-    ask: (features: PictureFeatures, request: R) => Promise<T>,
+    ask: (features: PictureFeatures, request: R, asker: Asking) => Promise<T>,
   ): Promise<Settled<T>[]> {
     this.assertOpen();
     const lease = Lease.of(given);
     lease.features.replica.queue.assertRoom(stage);
     // So many at a time that the next batch is ready, and no more: between the batches of a long list others get
     // their turn.
-    const turns = new Gate({ atOnce: 2 * this.#parts.limits.decode.maxBatch });
-    const work = requests.map(async (request): Promise<Settled<T>> => {
+    const atOnce = 2 * this.#parts.limits.decode.maxBatch;
+    const turns = new Gate({ atOnce });
+    const { signal } = call;
+    const work = requests.map(async (request, i): Promise<Settled<T>> => {
       try {
-        const value = await turns.pass(call.signal, () =>
-          this.#onPicture(lease, (features) => ask(features, request)),
-        );
+        const value = await turns.pass(signal, () => {
+          // What had to wait for its turn is no older than that: others came meanwhile.
+          const startedAt = i < atOnce ? call.startedAt : performance.now();
+          return this.#onPicture(lease, (features) => ask(features, request, { signal, startedAt }));
+        });
         return { status: "fulfilled", value };
       } catch (reason) {
         return { status: "rejected", reason };
@@ -365,7 +383,7 @@ export class Engine {
     const again = await lease.replace(pin, () => {
       this.#parts.meter.deviceRetries++;
       this.logger.warn(`a picture is encoded again because ${pin.value.replica.name} failed`);
-      return this.#features(lease.request, undefined);
+      return this.#features(lease.request, {});
     });
     try {
       return await work(again.value as PictureFeatures);

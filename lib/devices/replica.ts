@@ -17,7 +17,7 @@ import type {
   NativeReplica,
   NativeTextFeatures,
 } from "../native/addon.js";
-import { type BatchItem, type BatchLimits, BatchQueue } from "./batch-queue.js";
+import { type Asker, type BatchItem, type BatchLimits, BatchQueue } from "./batch-queue.js";
 import type { ReplicaPlan } from "./device-list.js";
 import { outOfMemory, tooLittleMemory } from "./memory-errors.js";
 import type { StageInputs } from "./requests.js";
@@ -141,12 +141,8 @@ export class Replica {
   }
 
   /** Gives an item to a stage. Settles when the work on it has really ended. */
-  submit<S extends Stage>(
-    stage: S,
-    input: StageInputs[S],
-    signal: AbortSignal | undefined,
-  ): Promise<Done<StageOutputs[S]>> {
-    return this.queue.submit<StageInputs[S], Done<StageOutputs[S]>>(stage, input, signal);
+  submit<S extends Stage>(stage: S, input: StageInputs[S], asker?: Asker): Promise<Done<StageOutputs[S]>> {
+    return this.queue.submit<StageInputs[S], Done<StageOutputs[S]>>(stage, input, asker);
   }
 
   /** Copies features to the host's memory or back. */

@@ -8,14 +8,14 @@ const SIDE = 64;
 export async function warmUp(replica: Replica, manifest: Manifest, tokenizer: TextTokenizer): Promise<void> {
   const pixels = { data: new Uint8Array(SIDE * SIDE * 3).fill(128), width: SIDE, height: SIDE };
   const { ids } = tokenizer.encode(manifest.tokenizer.fallbackText);
-  const { value: features } = await replica.submit("encodeImages", { pixels }, undefined);
+  const { value: features } = await replica.submit("encodeImages", { pixels });
   try {
-    const { value: text } = await replica.submit("encodeTexts", { ids }, undefined);
+    const { value: text } = await replica.submit("encodeTexts", { ids });
     try {
       const boxes = new Float32Array(0);
       const labels = new Uint8Array(0);
       const prompt = { features, text, boxes, labels, threshold: 1, semantic: false };
-      await replica.submit("segmentConcepts", prompt, undefined);
+      await replica.submit("segmentConcepts", prompt);
     } finally {
       text.dispose();
     }
@@ -30,7 +30,7 @@ export async function warmUp(replica: Replica, manifest: Manifest, tokenizer: Te
       maxHoleArea: 0,
       maxSprinkleArea: 0,
     };
-    await replica.submit("segmentObjects", click, undefined);
+    await replica.submit("segmentObjects", click);
   } finally {
     features.dispose();
   }

@@ -47,6 +47,10 @@ export interface NativeBundle {
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
   readonly maskThreshold: number;
+  /** How much thresholds may shift a stable mask's edge, in logits. */
+  readonly stabilityDelta: number;
+  /** Share below which a single mask counts as unstable, so that the best of three is given instead. */
+  readonly stabilityThreshold: number;
   readonly contextLength: number;
   readonly padToken: number;
   /** Part name to absolute path; the parts present are loaded, in this order. */

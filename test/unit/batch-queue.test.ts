@@ -30,8 +30,8 @@ function open(limits: Partial<BatchLimits> = {}) {
         running.add(batch);
       }),
   );
-  const submit = (input: number, stage: Stage = "encode", signal?: AbortSignal) =>
-    queue.submit<number, string>(stage, input, signal);
+  const submit = (input: number, stage: Stage = "encode", signal?: AbortSignal, startedAt?: number) =>
+    queue.submit<number, string>(stage, input, { signal, startedAt });
   return { queue, started, running, submit };
 }
 
@@ -130,21 +130,24 @@ describe("gathering", () => {
     expect(started.map(inputs)).toEqual([[1], [2, 3, 4], [5, 6, 7]]);
   });
 
-  it("takes the stage whose first item has waited longest", async () => {
+  it("finishes older calls before it begins younger ones", async () => {
     const { started, submit } = open({ maxDelayMs: 10_000 });
     void submit(1);
     await turn();
-    void submit(2, "decode");
-    await new Promise((done) => setTimeout(done, 3));
-    for (const i of [3, 4, 5]) void submit(i);
+    void submit(20, "decode", undefined, 2);
+    for (const i of [30, 31, 32]) void submit(i, "encode", undefined, 3);
     await turn();
-    // Only the encode batch is full while the device works …
-    expect(started.map(inputs)).toEqual([[1], [3, 4, 5]]);
+    // The encode batch is full, but the decode item belongs to an older call and goes first when the device is free.
+    expect(started.map(inputs)).toEqual([[1]]);
+    void submit(10, "encode", undefined, 1);
+    await turn();
+    // Now the oldest call waits at the encoder, in front of those who came before it.
+    expect(started.map(inputs)).toEqual([[1], [10, 30, 31]]);
     started[0]?.finish();
     started[1]?.finish();
     await turn();
     await turn();
-    expect(started.map(({ stage }) => stage)).toEqual(["encode", "encode", "decode"]);
+    expect(started.map(inputs)).toEqual([[1], [10, 30, 31], [20]]);
   });
 });
 

@@ -48,7 +48,7 @@ export async function openEngine(
 
 /** A call of nobody in particular. */
 export function callOf(engine: Engine, signal: AbortSignal = new AbortController().signal): Call {
-  return { id: "test", signal, logger: engine.logger };
+  return { id: "test", startedAt: performance.now(), signal, logger: engine.logger };
 }
 
 /** A request for a picture of 4 × 2 pixels. */

@@ -23,10 +23,13 @@ function quietLogger() {
   return { lines, logger: { debug: write, info: write, warn: write, error: write } };
 }
 
+/** Without the cache, so that what is freed can be counted; `engine.test.ts` has the cache. */
 async function open(changes: Partial<FakeState> = {}, options: LoadOptions = {}) {
   const { addon, state } = fakeAddon(changes);
   const { lines, logger } = quietLogger();
-  const sam = Sam3.over(await loadEngine({ model: folder, logger, ...options }, {}, () => addon));
+  const sam = Sam3.over(
+    await loadEngine({ model: folder, logger, featureCache: false, ...options }, {}, () => addon),
+  );
   return { sam, state, lines, addon };
 }
 
@@ -58,6 +61,8 @@ describe("loading", () => {
       "image_encoder",
       "text_encoder",
       "concept_decoder",
+      "object_decoder",
+      "tracker_constants",
     ]);
     expect(state.loaded[0]).toMatchObject({
       resolution: 168,
@@ -75,12 +80,16 @@ describe("loading", () => {
       { onProgress: ({ stage, part, done, total }) => seen.push(`${stage} ${part} ${done}/${total}`) },
     );
     expect(seen).toEqual([
-      "verify image_encoder 1/3",
-      "verify text_encoder 2/3",
-      "verify concept_decoder 3/3",
-      "load image_encoder 1/3",
-      "load text_encoder 2/3",
-      "load concept_decoder 3/3",
+      "verify image_encoder 1/5",
+      "verify text_encoder 2/5",
+      "verify concept_decoder 3/5",
+      "verify object_decoder 4/5",
+      "verify tracker_constants 5/5",
+      "load image_encoder 1/5",
+      "load text_encoder 2/5",
+      "load concept_decoder 3/5",
+      "load object_decoder 4/5",
+      "load tracker_constants 5/5",
     ]);
     const { lines } = await open(
       {},
@@ -90,7 +99,7 @@ describe("loading", () => {
         },
       },
     );
-    expect(lines.filter((line) => line.includes("mine"))).toHaveLength(6);
+    expect(lines.filter((line) => line.includes("mine"))).toHaveLength(10);
   });
 
   it.each([
@@ -108,7 +117,7 @@ describe("loading", () => {
     const failing = open({ devices: [cpu, gpu(0)] }, { devices: "cuda:7" });
     await expect(failing).rejects.toMatchObject({
       code: "DEVICE_UNKNOWN",
-      message: expect.stringMatching(/cuda:7.*cpu \(Fake CPU\), cuda:0 \(Fake GPU 0\)/),
+      message: expect.stringMatching(/cuda:7.*cpu \(Fake CPU\), cuda:0 \(Fake GPU 0, GPU-0+-/),
     });
     await expect(open({}, { devices: "cuda" })).rejects.toMatchObject({ code: "DEVICE_UNKNOWN" });
   });
@@ -191,7 +200,9 @@ describe("segmenting", () => {
     const { sam } = await open();
     const result = await sam.image.segmentConcept(picture, { text: "cat" });
     expect(result.image).toEqual({ width: 40, height: 20 });
-    expect(result.prompts).toEqual([{ text: "cat", truncated: false, presence: 0.9 }]);
+    const report = { text: "cat", truncated: false, presence: 0.9, semantic: null, suppressed: 0 };
+    expect(result.prompts).toEqual([report]);
+    expect(result.cache).toBe("off");
     const [object] = result.objects;
     expect(object).toMatchObject({ prompt: 0, text: "cat", score: 0.8, box: [0, 0, 40, 20] });
     expect(object?.mask.area).toBe(800);
@@ -205,12 +216,14 @@ describe("segmenting", () => {
       objects: [
         { prompt: 0, text: "cat", score: 0.8, box: [0, 0, 40, 20], area: 800, mask: object?.mask.toRle() },
       ],
+      prompts: [report],
+      cache: "off",
       timings: result.timings,
     });
   });
 
   it("gives an empty list when nothing is found", async () => {
-    const { sam } = await open({ found: () => ({ presence: 0.01, objects: [] }) });
+    const { sam } = await open({ found: () => ({ presence: 0.01, objects: [], semantic: null }) });
     const result = await sam.image.segmentConcept(picture, { text: "cat" });
     expect(result.objects).toEqual([]);
     expect(result.prompts[0]?.presence).toBe(0.01);
@@ -222,6 +235,7 @@ describe("segmenting", () => {
     const { sam, state } = await open({
       found: () => ({
         presence: n / 100,
+        semantic: null,
         objects: Array.from({ length: n++ % 3 }, (_, i) => ({
           score: 0.9 - i / 10,
           box: Float64Array.of(0, 0, 1, 1),
@@ -378,7 +392,8 @@ describe("stopping", () => {
       expect(thrown).toBe(controller.signal.reason);
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
-    expect([state.liveFeatures, state.liveTexts, state.cancelled]).toEqual([0, 0, 3]);
+    expect([state.liveFeatures, state.liveTexts]).toEqual([0, 0]);
+    expect(state.cancelled).toBeGreaterThan(0);
   });
 
   it("leaves no listener on a signal that lives longer", async () => {
@@ -428,7 +443,7 @@ describe("stopping", () => {
 });
 
 describe("many calls at once", () => {
-  it("decode a few pictures at a time, in order, each as it was when it was passed", async () => {
+  it("decode a few pictures at a time, each as it was when it was passed", async () => {
     const { sam, state } = await open({ delayMs: 5 });
     let most = 0;
     const data = new Uint8Array(4 * 4 * 3);
@@ -441,9 +456,11 @@ describe("many calls at once", () => {
       await call.finally(() => clearInterval(timer));
     });
     await Promise.all(running);
-    expect(state.pixels.map((pixels) => pixels.data[0])).toEqual(Array.from({ length: 40 }, (_, i) => i));
+    const seen = state.pixels.map((pixels) => pixels.data[0] as number).sort((a, b) => a - b);
+    expect(seen).toEqual(Array.from({ length: 40 }, (_, i) => i));
     expect(most).toBeGreaterThan(1);
-    expect(most).toBeLessThanOrEqual(8);
+    // Two batches of the encoder, and one that is with the decoder.
+    expect(most).toBeLessThanOrEqual(3 * 8);
     expect(state.liveFeatures).toBe(0);
   });
 
@@ -474,13 +491,15 @@ describe("many calls at once", () => {
 
 describe("failures of the addon", () => {
   it("keep their code, message and cause, and get the caller's stack", async () => {
-    const cause = Object.assign(new Error("CUDA out of memory: 3 GiB wanted"), { code: "OUT_OF_MEMORY" });
+    const cause = Object.assign(new Error("a mask of the wrong shape"), { code: "MODEL_FAILED" });
     const { sam, state } = await open({ failures: { segmentConcepts: cause } });
     const error = await (async function someCaller() {
       return sam.image.segmentConcept(picture, { text: "cat" }).catch((e: Error) => e);
     })();
-    expect(error).toMatchObject({ name: "Sam3Error", code: "OUT_OF_MEMORY", message: cause.message, cause });
-    expect((error as Error).stack).toMatch(/^Sam3Error: CUDA out of memory.*\n.*someCaller.*sam3\.test\.ts/);
+    expect(error).toMatchObject({ name: "Sam3Error", code: "MODEL_FAILED", message: cause.message, cause });
+    expect((error as Error).stack).toMatch(
+      /^Sam3Error: a mask of the wrong shape.*\n.*someCaller.*sam3\.test\.ts/,
+    );
     expect([state.liveFeatures, state.liveTexts]).toEqual([0, 0]);
   });
 

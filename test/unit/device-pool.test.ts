@@ -1,0 +1,389 @@
+import fc from "fast-check";
+import { describe, expect, it, vi } from "vitest";
+import { planReplicas } from "../../lib/devices/device-list.js";
+import { type Assignment, DevicePool, type SessionPlace } from "../../lib/devices/device-pool.js";
+import { Replica, type ReplicaContext } from "../../lib/devices/replica.js";
+import { loadEngine } from "../../lib/load-engine.js";
+import { Meter } from "../../lib/metrics/meter.js";
+import type { DeviceChoice } from "../../lib/options.js";
+import { readSettings } from "../../lib/options.js";
+import { type FakeAsked, type FakeState, fakeAddon, fakeDevice, nativeError } from "./fake-addon.js";
+import { CLICK, callOf, fakeBundle, openEngine, quietLogger } from "./open-engine.js";
+
+const CPU = fakeDevice("cpu");
+const GPUS = [CPU, fakeDevice("cuda:0"), fakeDevice("cuda:1"), fakeDevice("cuda:2")];
+const MB = 2 ** 20;
+
+/** Names of the replicas a choice stands for. */
+function plan(devices: DeviceChoice, available = GPUS) {
+  return planReplicas(readSettings({ devices }, {}).devices, available, 0);
+}
+const names = (devices: DeviceChoice, available = GPUS) => plan(devices, available).map(({ name }) => name);
+
+describe("a list of devices", () => {
+  it.each([
+    ["auto", ["cuda:0"]],
+    ["cpu", ["cpu"]],
+    ["cuda", ["cuda:0"]],
+    ["cuda:1,cuda:0", ["cuda:1", "cuda:0"]],
+    [
+      ["cuda:0", "cpu"],
+      ["cuda:0", "cpu"],
+    ],
+    [
+      ["cpu:0", "cpu:1"],
+      ["cpu:0", "cpu:1"],
+    ],
+    [[{ device: "cpu", replicas: 2 }], ["cpu:0", "cpu:1"]],
+    [
+      [{ device: "cuda:1", replicas: 2 }, "cuda:0"],
+      ["cuda:1/0", "cuda:1/1", "cuda:0"],
+    ],
+    ["GPU-00000000-0000-0000-0000-000000000002", ["cuda:2"]],
+    ["gpu-00000000-0000-0000-0000-000000000001", ["cuda:1"]],
+  ] as [DeviceChoice, string[]][])("%j stands for %j", (devices, expected) => {
+    expect(names(devices)).toEqual(expected);
+  });
+
+  it("takes the CPU where there is no GPU", () => {
+    expect(names("auto", [CPU])).toEqual(["cpu"]);
+    expect(() => names("cuda", [CPU])).toThrow(expect.objectContaining({ code: "DEVICE_UNKNOWN" }));
+  });
+
+  it("gives each its threads, and keeps what is optional", () => {
+    const plans = plan([
+      { device: "cpu:0", threads: 3 },
+      { device: "cpu:1", required: false },
+    ]);
+    expect(plans.map(({ threads, required }) => [threads, required])).toEqual([
+      [3, true],
+      [0, false],
+    ]);
+    expect(plan([{ device: "cuda:7", required: false }, "cpu"])).toMatchObject([
+      { name: "cuda:7", device: undefined, reason: { code: "DEVICE_UNKNOWN" } },
+      { name: "cpu" },
+    ]);
+  });
+
+  it.each([
+    [["cuda:0", "cuda:0"], "INVALID_SETTING", /"cuda:0" twice/],
+    ["cuda,cuda:0", "INVALID_SETTING", /"cuda" and "cuda:0", which are the same/],
+    [["auto", "GPU-00000000-0000-0000-0000-000000000000"], "INVALID_SETTING", /the same/],
+    [["cpu", "cpu:0"], "INVALID_SETTING", /the same/],
+    [[{ device: "cpu", replicas: 2 }, "cpu:1"], "INVALID_SETTING", /the same/],
+    [[{ device: "cpu:1", replicas: 2 }], "INVALID_SETTING", /the name of one/],
+    ["cuda:9", "DEVICE_UNKNOWN", /cuda:9.*cpu \(Fake CPU\), cuda:0 \(Fake GPU 0/],
+    ["MIG-12345678-1234", "DEVICE_UNKNOWN", /CUDA_VISIBLE_DEVICES=MIG-12345678-1234/],
+    ["tpu", "INVALID_SETTING", /devices/],
+    [[], "INVALID_SETTING", /at least one/],
+    [[3], "INVALID_SETTING", /devices/],
+    [[{ device: "cpu", replicas: 0 }], "INVALID_SETTING", /devices/],
+    [[{ device: "cpu", replicas: 17 }], "INVALID_SETTING", /devices/],
+    [[{ device: "cpu", threads: -1 }], "INVALID_SETTING", /devices/],
+    [[{ device: "cpu", memory: 3 }], "INVALID_SETTING", /devices/],
+  ] as [DeviceChoice, string, RegExp][])("%j is refused with %s", (devices, code, message) => {
+    expect(() => plan(devices)).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(message) }),
+    );
+  });
+});
+
+describe("loading", () => {
+  const allBut = (device: string, code: string) => ({
+    devices: GPUS,
+    failures: { load: ({ device: on }: FakeAsked) => (on === device ? nativeError(code) : undefined) },
+  });
+
+  it("loads every replica, each with its own threads", async () => {
+    const { facts, state, engine } = await openEngine(
+      {},
+      { devices: [{ device: "cpu", replicas: 2, threads: 3 }] },
+    );
+    expect(state.opened).toEqual([
+      { device: "cpu", threads: 3 },
+      { device: "cpu", threads: 3 },
+    ]);
+    expect(facts).toMatchObject({ device: "cpu:0, cpu:1", deviceName: "Fake CPU", modelBytes: 2000 });
+    expect(engine.health()).toMatchObject({ status: "ready", reasons: [] });
+    await engine.close();
+    expect(state.closed).toBe(2);
+  });
+
+  it("fails when a required one fails, and frees the others", async () => {
+    const changes = allBut("cuda:1", "MODEL_FAILED");
+    const { addon, state } = fakeAddon(changes);
+    const { logger } = quietLogger();
+    const loading = loadEngine(
+      { model: await fakeBundle(), devices: ["cuda:0", "cuda:1", "cuda:2"], logger },
+      {},
+      () => addon,
+    );
+    await expect(loading).rejects.toMatchObject({ code: "MODEL_FAILED" });
+    expect([state.replicas, state.closed]).toEqual([2, 2]);
+  });
+
+  it("goes on without an optional one, and says so", async () => {
+    const { engine, facts } = await openEngine(allBut("cuda:1", "MODEL_FAILED"), {
+      devices: ["cuda:0", { device: "cuda:1", required: false }, { device: "cuda:7", required: false }],
+    });
+    expect(facts.device).toBe("cuda:0");
+    expect(engine.health()).toMatchObject({
+      status: "degraded",
+      reasons: [
+        expect.stringMatching(/^cuda:1 is failed: fake MODEL/),
+        expect.stringMatching(/^cuda:7 is failed/),
+      ],
+    });
+    const only = openEngine(allBut("cuda:1", "MODEL_FAILED"), {
+      devices: [{ device: "cuda:1", required: false }],
+    });
+    await expect(only).rejects.toMatchObject({ code: "MODEL_FAILED" });
+  });
+
+  it("refuses a load that would not fit, before it begins, with what is needed and free", async () => {
+    const little = [fakeDevice("cpu", { freeBytes: 10 })];
+    const loading = openEngine({ devices: little });
+    await expect(loading).rejects.toMatchObject({
+      code: "DEVICE_MEMORY",
+      details: { replica: "cpu", freeBytes: 10, neededBytes: expect.any(Number) },
+    });
+    // The budget is shared by the replicas of one device: the fake model holds 1000 bytes of it.
+    const { addon, state } = fakeAddon();
+    const context = { ...contextOf({ addon }), modelBytes: 900, deviceBytes: 1500 };
+    const pool = poolOf([{ device: "cpu", replicas: 2 }] as never, context, [CPU]);
+    await expect(pool.load()).rejects.toMatchObject({
+      code: "DEVICE_MEMORY",
+      message: expect.stringContaining("SAM3_DEVICE_MEMORY_MB"),
+      details: { neededBytes: 900, freeBytes: 500 },
+    });
+    expect(state.loaded).toHaveLength(1);
+  });
+
+  it("lazily waits for the first call, and loads more when there is enough to do", async () => {
+    const { engine, acquire, state, facts } = await openEngine(
+      { devices: GPUS, delayMs: 5 },
+      { devices: ["cuda:0", "cuda:1"], load: "lazy", maxEncodeBatch: 2 },
+    );
+    expect([state.replicas, facts.modelBytes, engine.health().status]).toEqual([0, 0, "ready"]);
+    expect((await acquire("a")).replica).toBe("cuda:0");
+    expect(state.opened).toMatchObject([{ device: "cuda:0" }]);
+    await Promise.all(Array.from({ length: 20 }, (_, i) => acquire(`${i}`)));
+    expect(state.opened).toMatchObject([{ device: "cuda:0" }, { device: "cuda:1" }]);
+    await vi.waitFor(() =>
+      expect(engine.health().replicas.every(({ state: it }) => it === "ready")).toBe(true),
+    );
+  });
+
+  it("lazily fails the call that needed it, and tries again when it was memory", async () => {
+    let code = "OUT_OF_MEMORY";
+    const { acquire, engine } = await openEngine(
+      { failures: { load: () => (code === "" ? undefined : nativeError(code)) } },
+      { load: "lazy" },
+    );
+    await expect(acquire("a")).rejects.toMatchObject({ code: "OUT_OF_MEMORY" });
+    expect(engine.health()).toMatchObject({ status: "degraded" });
+    code = "";
+    await expect(acquire("a")).resolves.toBeDefined();
+    expect(engine.health()).toMatchObject({ status: "ready", reasons: [] });
+  });
+
+  it("warms up every replica when told to", async () => {
+    const { state, engine } = await openEngine(
+      {},
+      { devices: [{ device: "cpu", replicas: 2 }], warmUp: true },
+    );
+    expect(state.batches.filter(({ stage }) => stage === "segmentConcepts")).toHaveLength(2);
+    expect([state.liveFeatures, state.liveTexts]).toEqual([0, 0]);
+    await engine.close();
+  });
+});
+
+function contextOf(changes: Partial<ReplicaContext> = {}): ReplicaContext {
+  return {
+    addon: fakeAddon({ devices: GPUS }).addon,
+    logger: quietLogger().logger,
+    meter: new Meter(),
+    limits: {
+      encode: { maxBatch: 4, maxDelayMs: 5, maxQueue: 100, queueTimeoutMs: 0 },
+      decode: { maxBatch: 4, maxDelayMs: 5, maxQueue: 100, queueTimeoutMs: 0 },
+    },
+    bundle: async () => ({ parts: {} }) as never,
+    modelBytes: 1000,
+    deviceBytes: undefined,
+    heldOn: () => 0,
+    makeRoom: () => 0,
+    onFault: () => {},
+    warmUp: undefined,
+    onPart: () => {},
+    ...changes,
+  };
+}
+
+function poolOf(devices: DeviceChoice, context: ReplicaContext, available = GPUS): DevicePool {
+  const pool: DevicePool = new DevicePool(
+    plan(devices, available).map(
+      (one) => new Replica(one, { ...context, heldOn: (device) => pool.heldOn(device) }),
+    ),
+    context.limits.encode.maxBatch,
+  );
+  return pool;
+}
+
+describe("work", () => {
+  it("goes to the least loaded replica, spread over all that have as little", async () => {
+    const pool = poolOf(["cuda:0", "cuda:1", "cuda:2"], contextOf());
+    await pool.load();
+    const work = await Promise.all(Array.from({ length: 7 }, () => pool.assign("encodeImages")));
+    expect(work.map(({ replica }) => replica.name)).toEqual([
+      "cuda:0",
+      "cuda:1",
+      "cuda:2",
+      "cuda:0",
+      "cuda:1",
+      "cuda:2",
+      "cuda:0",
+    ]);
+    work[1]?.arrived();
+    work[4]?.arrived();
+    expect((await pool.assign("encodeImages")).replica.name).toBe("cuda:1");
+  });
+
+  it("of a picture goes where its features are", async () => {
+    const { acquire, engine, state } = await openEngine(
+      { devices: GPUS, delayMs: 3 },
+      { devices: ["cuda:0", "cuda:1"] },
+    );
+    const leases = await Promise.all(Array.from({ length: 6 }, (_, i) => acquire(`${i}`)));
+    for (const lease of leases) {
+      state.batches.length = 0;
+      await engine.segmentObjects(lease, [CLICK], callOf(engine));
+      expect(state.batches.map(({ device }) => device)).toEqual([lease.replica]);
+    }
+    expect(new Set(leases.map(({ replica }) => replica)).size).toBe(2);
+  });
+
+  it("of a session stays on its replica, and is refused where its memory does not fit", async () => {
+    const memory = {
+      totalBytes: 1000 * MB,
+      freeBytes: 500 * MB,
+      allocatedBytes: 0,
+      peakBytes: null,
+      modelBytes: 0,
+      featureBytes: 0,
+    };
+    const { addon } = fakeAddon({ devices: GPUS, memory });
+    const pool = poolOf(["cuda:0", "cuda:1"], contextOf({ addon }));
+    const places = await Promise.all([1, 2, 3, 4].map(() => pool.pin(200 * MB)));
+    expect(places.map(({ replica }) => replica.name)).toEqual(["cuda:0", "cuda:1", "cuda:0", "cuda:1"]);
+    await expect(pool.pin(200 * MB)).rejects.toMatchObject({
+      code: "DEVICE_MEMORY",
+      details: { neededBytes: 200 * MB, freeBytes: 100 * MB },
+    });
+    places[1]?.release();
+    places[1]?.release();
+    expect((await pool.pin(200 * MB)).replica.name).toBe("cuda:1");
+    expect(pool.replicas.map(({ sessions, reservedBytes }) => [sessions, reservedBytes / MB])).toEqual([
+      [2, 400],
+      [2, 400],
+    ]);
+  });
+});
+
+describe("whatever happens in whatever order", () => {
+  const step = fc.oneof(
+    { weight: 8, arbitrary: fc.record({ do: fc.constant("assign" as const) }) },
+    { weight: 6, arbitrary: fc.record({ do: fc.constant("arrive" as const), which: fc.nat(20) }) },
+    { weight: 4, arbitrary: fc.record({ do: fc.constant("pin" as const), mb: fc.nat(300) }) },
+    { weight: 4, arbitrary: fc.record({ do: fc.constant("unpin" as const), which: fc.nat(20) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant("fault" as const), which: fc.nat(2) }) },
+  );
+
+  it("nobody is sent to a replica that is out, or busier than another; budgets hold, and all is given back", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 50 }), async (steps) => {
+        const memory: FakeState["memory"] = {
+          totalBytes: 1000 * MB,
+          freeBytes: 500 * MB,
+          allocatedBytes: 0,
+          peakBytes: null,
+          modelBytes: 0,
+          featureBytes: 0,
+        };
+        const faulty = new Set<string>();
+        const { addon } = fakeAddon({
+          devices: GPUS,
+          memory,
+          failures: {
+            encodeImages: ({ device }: FakeAsked) =>
+              faulty.has(device) ? nativeError("DEVICE_FAULT") : undefined,
+          },
+        });
+        const pool = poolOf(["cuda:0", "cuda:1", "cuda:2"], contextOf({ addon }));
+        await pool.load();
+        // What the pool should know, on paper.
+        const load = new Map(pool.replicas.map((it) => [it, 0]));
+        const reserved = new Map(pool.replicas.map((it) => [it, 0]));
+        const alive = () => pool.replicas.filter(({ name }) => !faulty.has(name));
+        const work: Assignment[] = [];
+        const places: { place: SessionPlace; mb: number }[] = [];
+        const add = (map: typeof load, replica: Replica, by: number) =>
+          map.set(replica, (map.get(replica) ?? 0) + by);
+        for (const it of steps) {
+          if (it.do === "assign") {
+            const got = await pool.assign("encodeImages").catch((error) => error);
+            if (alive().length === 0) expect(got).toMatchObject({ code: "DEVICE_FAULT" });
+            else {
+              const least = Math.min(...alive().map((one) => load.get(one) as number));
+              expect(alive()).toContain(got.replica);
+              expect(load.get(got.replica)).toBe(least);
+              add(load, got.replica, 1);
+              work.push(got);
+            }
+          } else if (it.do === "arrive") {
+            const [one] = work.splice(it.which % Math.max(1, work.length), 1);
+            one?.arrived();
+            if (one) add(load, one.replica, -1);
+          } else if (it.do === "pin") {
+            const got = await pool.pin(it.mb * MB).catch((error) => error);
+            const roomy = alive().filter((one) => (reserved.get(one) as number) + it.mb <= 500);
+            if (roomy.length === 0) {
+              expect(got.code).toBe(alive().length === 0 ? "DEVICE_FAULT" : "DEVICE_MEMORY");
+            } else {
+              expect(roomy).toContain(got.replica);
+              add(reserved, got.replica, it.mb);
+              places.push({ place: got, mb: it.mb });
+            }
+          } else if (it.do === "unpin") {
+            const [one] = places.splice(it.which % Math.max(1, places.length), 1);
+            one?.place.release();
+            if (one) add(reserved, one.place.replica, -one.mb);
+          } else {
+            const replica = pool.replicas[it.which] as Replica;
+            if (faulty.has(replica.name)) continue;
+            faulty.add(replica.name);
+            const pixels = { data: new Uint8Array(3), width: 1, height: 1 };
+            await expect(replica.submit("encodeImages", { pixels })).rejects.toMatchObject({
+              code: "DEVICE_FAULT",
+            });
+          }
+          for (const replica of pool.replicas) {
+            expect(replica.reservedBytes).toBe((reserved.get(replica) as number) * MB);
+            expect(replica.reservedBytes).toBeLessThanOrEqual(500 * MB);
+          }
+          const out = faulty.size;
+          expect(pool.health().status).toBe(out === 0 ? "ready" : out === 3 ? "unavailable" : "degraded");
+        }
+        for (const one of work) one.arrived();
+        for (const { place } of places) place.release();
+        expect(
+          pool.replicas.every(
+            ({ queue, sessions, reservedBytes }) => queue.load + sessions + reservedBytes === 0,
+          ),
+        ).toBe(true);
+        await pool.close();
+        expect(pool.health().status).toBe("unavailable");
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
