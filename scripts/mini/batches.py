@@ -11,6 +11,7 @@ from prompts import KINDS, training_prompts
 from scenes import draw_scene
 from vocabulary import COLOURS, SHAPES
 
+STREAMS = ["vision", "joint"]
 MASK_CELLS = 8  # mask targets have 8 x 8 cells per patch
 
 
@@ -33,10 +34,10 @@ def centre_box(box, width, height):
     return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
 
 
-def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0.0, easy=0.0, packed=0.0):
+def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0.0, easy=0.0, packed=0.0, stream=0):
     """Batch number `index`; `hard` is the share of scenes with small objects only, `easy` of easy ones,
     `packed` of ones with many objects."""
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.default_rng([seed, index, stream])
     size = resolution // 12 * MASK_CELLS
     pixels, masks, object_rows, pairs = [], [], [], []
     for row in range(pictures):
@@ -59,16 +60,33 @@ def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0
     }
 
 
-def _work(queue, start, step, arguments, shares_at):
+def mirrored(batch):
+    """The batch with x and y exchanged."""
+    swap = [1, 0, 3, 2]
+    objects = batch["objects"].copy()
+    objects[:, 3:] = objects[:, 3:][:, swap]
+    pairs = [
+        (row, ids, [([box[i] for i in swap], label) for box, label in boxes], targets, kind)
+        for row, ids, boxes, targets, kind in batch["pairs"]
+    ]
+    turned = {name: np.ascontiguousarray(batch[name].swapaxes(-1, -2)) for name in ("pixels", "masks")}
+    return {**turned, "objects": objects, "pairs": pairs}
+
+
+def _work(queue, start, step, kind, arguments):
     from tokenizer import MiniTokenizer
 
     os.nice(2)
     cv2.setNumThreads(1)
     tokenize = MiniTokenizer()
     parent = os.getppid()
-    index = start
+    index, drawn = start, (-1, None)
     while True:
-        item = (index, make_batch(index=index, tokenize=tokenize, **shares_at(index), **arguments))
+        # The picture side gets every scene twice, the second time mirrored: drawing it costs nearly as much as its step.
+        of = index // 2 if kind == "vision" else index
+        if drawn[0] != of:
+            drawn = of, make_batch(index=of, tokenize=tokenize, stream=STREAMS.index(kind), **shares(kind, of), **arguments)
+        item = (index, mirrored(drawn[1]) if kind == "vision" and index % 2 else drawn[1])
         while True:
             try:
                 queue.put(item, timeout=5)
@@ -79,19 +97,25 @@ def _work(queue, start, step, arguments, shares_at):
         index += step
 
 
-def shares(index):
-    """Share of easy, hard and packed scenes by batch number: easy and packed at first, hard later."""
-    return {"easy": float(np.interp(index, [0, 3000, 5000], [0.8, 0.8, 0.1])),
-            "hard": float(np.interp(index, [0, 3000, 5000], [0.0, 0.0, 0.15])),
-            "packed": float(np.interp(index, [0, 3300, 3500], [0.67, 0.67, 0.25]))}
+def shares(kind, index):
+    """Share of easy, hard and packed scenes by kind of batch and its number.
+
+    Batches for the picture side alone ("vision"): easy and packed at first, small and packed later. Joint ones are
+    much like what the model is to be asked.
+    """
+    if kind == "joint":
+        return {"easy": float(np.interp(index, [0, 1000], [0.3, 0.0])), "hard": 0.15, "packed": 0.15}
+    return {"easy": float(np.interp(index, [0, 1250, 2000], [0.8, 0.8, 0.0])),
+            "hard": float(np.interp(index, [0, 1250, 2000], [0.0, 0.0, 0.6])),
+            "packed": 0.7}
 
 
-def batch_stream(start, workers=1, ahead=6, shares_at=shares, **arguments):
-    """Batches from number `start` on, in order whatever the number of workers."""
+def batch_stream(start, kind, workers=1, ahead=6, **arguments):
+    """Batches of a kind from number `start` on, in order whatever the number of workers."""
     context = multiprocessing.get_context("spawn")
     queues = [context.Queue(ahead) for _ in range(workers)]
     processes = [
-        context.Process(target=_work, args=(q, start + i, workers, arguments, shares_at), daemon=True)
+        context.Process(target=_work, args=(q, start + i, workers, kind, arguments), daemon=True)
         for i, q in enumerate(queues)
     ]
     for p in processes:

@@ -4,6 +4,7 @@
 
 MODEL_FOLDER is in the transformers layout (config.json, model.safetensors). Scores are sigmoid(logit) *
 sigmoid(presence), masks the bilinearly enlarged logits above 0 at the picture's own size, as in the product.
+"objects" lists the mean IoU of object prompts: after one click or a box, then after each of three corrective clicks.
 `python evaluation_set.py FOLDER` writes such scenes as files, without torch.
 """
 import argparse
@@ -18,7 +19,9 @@ import torch.nn.functional as F
 
 from batches import centre_box, squash
 from evaluation_set import DEFAULT_SEED, make_set
+from model import load_transformers
 from network import TrainingForward
+from object_evaluation import measure_objects
 from tokenizer import MiniTokenizer, special_ids
 
 
@@ -117,17 +120,20 @@ def measure(net, tokenizer, dataset, threshold=0.5):
 _cached = {}
 
 
-def quick_validation(model, state, pictures):
-    """The table for the averaged weights on a fixed small set, in short form (for the training log)."""
+def quick_validation(model, objects, state, pictures):
+    """The table for the given weights on a fixed small set, in short form (for the training log)."""
     if pictures not in _cached:
         _cached[pictures] = make_set(pictures, seed=DEFAULT_SEED + 1)
     if "net" not in _cached:
         _cached["net"] = TrainingForward(copy.deepcopy(model).eval())
+        _cached["objects"] = copy.deepcopy(objects).eval()
         _cached["tokenizer"] = MiniTokenizer()
     net = _cached["net"]
-    net.model.load_state_dict(state)
+    net.model.load_state_dict({k: v for k, v in state.items() if not k.startswith("tracker_")})
+    _cached["objects"].load_state_dict({k: v for k, v in state.items() if k.startswith("tracker_")})
     table = measure(net, _cached["tokenizer"], _cached[pictures])
-    return {k: ([v.get("F1"), v.get("IoU"), v.get("absent_found")] if isinstance(v, dict) else v) for k, v in table.items()}
+    short = {k: ([v.get("F1"), v.get("IoU"), v.get("absent_found")] if isinstance(v, dict) else v) for k, v in table.items()}
+    return {**short, "objects": measure_objects(net, _cached["objects"], _cached[pictures][:12])}
 
 
 def draw_predictions(net, tokenizer, dataset, path, tile=200, columns=8):
@@ -169,19 +175,19 @@ def main():
     arguments.add_argument("--seed", type=int, default=DEFAULT_SEED)
     arguments.add_argument("--renderer", choices=["scenes", "plain"], default="scenes")
     arguments.add_argument("--threshold", type=float, default=0.5)
-    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--threads", type=int, default=1, help="more are slower while anything else runs")
     arguments.add_argument("--sheet", help="write a picture of predictions on a few scenes instead of measuring")
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
-    from model import Sam3Model
-
-    model = Sam3Model.from_pretrained(options.model, attn_implementation="sdpa").eval()
+    model, objects = load_transformers(options.model)
     net, tokenizer = TrainingForward(model), MiniTokenizer()
     dataset = make_set(options.scenes, options.seed, options.renderer)
     if options.sheet:
         draw_predictions(net, tokenizer, dataset, options.sheet)
         return
-    print(json.dumps(measure(net, tokenizer, dataset, options.threshold), indent=1))
+    table = measure(net, tokenizer, dataset, options.threshold)
+    table["objects"] = measure_objects(net, objects, dataset)
+    print(json.dumps(table, indent=1))
 
 
 if __name__ == "__main__":

@@ -68,22 +68,24 @@ def box_losses(boxes, gold, count):
     return (boxes - gold).abs().sum() / count, (1 - giou).sum() / count
 
 
-def mask_losses(logits, gold, boxes):
-    """BCE (around the object mostly) and dice of mask logits [M, h, w] against coverage [M, 2h, 2w]."""
-    up = F.interpolate(logits[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
-    size = up.shape[-1]
-    at = (torch.arange(size) + 0.5) / size
-    half = boxes[:, 2:] / 2 * 1.2 + 2 / size
-    inside_x = (at[None] - boxes[:, :1]).abs() < half[:, :1]
-    inside_y = (at[None] - boxes[:, 1:2]).abs() < half[:, 1:2]
-    weight = (inside_y[:, :, None] & inside_x[:, None, :]).float()
+def mask_terms(logits, gold):
+    """BCE (around the object mostly) and dice of each mask: logits and coverage [M, S, S]."""
+    size = logits.shape[-1]
+    near = F.max_pool1d(gold.amax(1)[:, None], 9, 1, 4)[:, 0], F.max_pool1d(gold.amax(2)[:, None], 9, 1, 4)[:, 0]
+    weight = ((near[1] > 0)[:, :, None] & (near[0] > 0)[:, None, :]).float()
     area = weight.sum((1, 2))
     weight = weight + 0.05
-    bce = F.binary_cross_entropy_with_logits(up, gold, reduction="none")
-    bce = ((bce * weight).sum((1, 2)) / area.clamp(min=1)).mean()
-    p = up.sigmoid()
+    bce = F.binary_cross_entropy_with_logits(logits, gold, reduction="none")
+    bce = (bce * weight).sum((1, 2)) / area.clamp(min=size)
+    p = logits.sigmoid()
     dice = 1 - (2 * (p * gold).sum((1, 2)) + 1) / (p.sum((1, 2)) + gold.sum((1, 2)) + 1)
-    return bce, dice.mean()
+    return bce, dice
+
+
+def mask_losses(logits, gold):
+    """Mean BCE and dice of mask logits [M, h, w] against coverage [M, 2h, 2w]."""
+    bce, dice = mask_terms(F.interpolate(logits[None], scale_factor=2, mode="bilinear", align_corners=False)[0], gold)
+    return bce.mean(), dice.mean()
 
 
 def dense_targets(masks, objects, pictures, grid):
@@ -110,7 +112,9 @@ def dense_targets(masks, objects, pictures, grid):
         better = coarse[n] > best[row[n]]
         owner[row[n], better] = n
         best[row[n], better] = coarse[n, better]
-    return kinds.clamp(0, 1), torch.stack([any_object, edge], 1), owner, best * (best > 0.25), coarse
+    # Also an object smaller than a place has places of its own: where it covers half as much as it ever does.
+    most = coarse.max(1).values[owner] if len(row) else best
+    return kinds.clamp(0, 1), torch.stack([any_object, edge], 1), owner, best * (best > 0.25).logical_or(best > 0.5 * most.clamp(min=0.04)), coarse
 
 
 def cover_loss(logits, target):
@@ -120,12 +124,26 @@ def cover_loss(logits, target):
 
 
 def name_loss(logits, objects, owner, weight):
-    """Cross-entropy of colour (8) and shape (6) at the places objects cover."""
+    """Cross-entropy of colour (8) and shape (6) at the places objects cover; a small object counts nearly as much as a large one."""
     at = weight.flatten() > 0
     logits, weight, who = logits.flatten(0, 1)[at], weight.flatten()[at], owner.flatten()[at]
+    share = torch.zeros(len(objects)).index_add_(0, who, weight)
+    weight = weight / share[who].clamp(min=0.05).pow(0.8)
     colour = F.cross_entropy(logits[:, :8], objects[who, 1].long(), reduction="none")
     shape = F.cross_entropy(logits[:, 8:], objects[who, 2].long(), reduction="none")
     return ((0.5 * colour + shape) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def place_loss(seen, own, centres, owner, weight):
+    """Every place must tell its object's centre, a place without an object its own (for less): codes of `place_code`.
+
+    seen [B, L, 16], own [L, 16] the code of each place, centres [N, 16] of each object, owner and weight [B, L].
+    """
+    if len(centres) == 0:
+        return seen.sum() * 0
+    covered = weight > 0
+    wanted = torch.where(covered[..., None], centres[owner], own)
+    return ((seen - wanted).pow(2).mean(-1) * torch.where(covered, 1.0, 0.1)).sum() / covered.sum().clamp(min=20)
 
 
 def local_masks(masks, objects, pictures, grid):
@@ -152,17 +170,32 @@ def word_loss(places, text, ids, row, kinds, kind_of_token, scale, bias):
     return cover_loss(logits, target)
 
 
-def exemplar_loss(places, tokens, boxes, box_mask, row, objects, coarse_masks, scale, bias):
-    """As word_loss, for boxes: each box's token must meet the places that show its own colour and shape.
+def box_owners(boxes, box_mask, row, objects):
+    """Which object each exemplar box was drawn around: index tensors pair and place in it, rows of `objects`.
 
-    tokens [P, N, C] and boxes [P, N, 4] of the pairs, box_mask [P, N], coarse_masks [N objects, L].
+    boxes [P, N, 4], box_mask [P, N], row [P] (the pair's picture), objects [M, 7] (picture, colour, shape, box).
     """
     pair, at = box_mask.nonzero(as_tuple=True)
     if len(pair) == 0 or len(objects) == 0:
-        return tokens.sum() * 0
-    where = row[pair]
-    far = torch.cdist(boxes[pair, at], objects[:, 3:7], p=1) + 100 * (objects[None, :, 0] != where[:, None])
-    own = objects[far.argmin(1)]
+        return pair[:0], at[:0], objects[:0]
+    far = torch.cdist(boxes[pair, at], objects[:, 3:7], p=1) + 100 * (objects[None, :, 0] != row[pair][:, None])
+    return pair, at, objects[far.argmin(1)]
+
+
+def exemplar_loss(places, tokens, where, own, objects, coarse_masks, scale, bias):
+    """As word_loss, for boxes: each box's token must meet the places that show its own colour and shape.
+
+    tokens [K, C], where [K] (the picture of each), own [K, 7] (the object of each), coarse_masks [M, L].
+    """
+    if len(tokens) == 0:
+        return places.sum() * 0
     same = (objects[None, :, :3] == own[:, None, :3]).all(-1).float()
-    logits = torch.bmm(places.index_select(0, where), tokens[pair, at][..., None]).squeeze(-1) * scale + bias
+    logits = torch.bmm(places.index_select(0, where), tokens[..., None]).squeeze(-1) * scale + bias
     return cover_loss(logits, (same @ coarse_masks).clamp(0, 1))
+
+
+def exemplar_name_loss(logits, own):
+    """Each box's token must tell its object's colour (8) and shape (6)."""
+    if len(logits) == 0:
+        return logits.sum()
+    return 0.5 * F.cross_entropy(logits[:, :8], own[:, 1].long()) + F.cross_entropy(logits[:, 8:], own[:, 2].long())

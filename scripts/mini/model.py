@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from roi_align import ensure_torchvision
@@ -14,19 +15,23 @@ from tokenizer import CONTEXT_LENGTH, special_ids, write_tokenizer
 ensure_torchvision()
 from transformers import Sam3Config, Sam3Model  # noqa: E402
 
+from object_network import ObjectForward, tracker_config  # noqa: E402
+
 PATCH = 12
 LICENCE = "Apache-2.0: trained from nothing by the sam3-node project, on scenes drawn by its own scripts."
-TILE = 8  # the learned position table covers TILE x TILE places and is repeated
 GRID_QUERIES = 6
+PLACE_FREQUENCIES = (0.5, 1.0, 2.0, 4.0)  # cycles over the picture
 
 
-def mini_config(resolution=192):
-    """Sam3Config of mini; resolution must be a multiple of PATCH * TILE (96).
+def mini_config(resolution=288):
+    """Sam3Config of mini; resolution must be a multiple of PATCH.
 
     The window is the whole picture: at this size global attention is cheap, and rotary positions stay one per place.
+    So does the learned position table cover it: with a small one, repeated, no feature told where in the picture it
+    is, boxes stayed loose, and masks of like objects ran together.
     """
     grid = resolution // PATCH
-    assert grid * PATCH == resolution and grid % TILE == 0
+    assert grid * PATCH == resolution
     ids = special_ids()
     width = 64
     block = {"hidden_size": width, "num_attention_heads": 4, "intermediate_size": 256, "dropout": 0.0}
@@ -35,7 +40,7 @@ def mini_config(resolution=192):
             "backbone_config": {
                 "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 4,
                 "image_size": resolution, "patch_size": PATCH, "window_size": grid,
-                "pretrain_image_size": TILE * PATCH, "global_attn_indexes": [1, 3, 5],
+                "pretrain_image_size": resolution, "global_attn_indexes": [1, 3, 5],
             },
             "fpn_hidden_size": width,
             "backbone_feature_sizes": [[4 * grid, 4 * grid], [2 * grid, 2 * grid], [grid, grid]],
@@ -96,7 +101,24 @@ def look_at_neighbours(backbone):
                 query[head, axis, :, 1] = sharpness * angle.sin()
 
 
-def build_model(resolution=192, seed=0):
+def place_code(points):
+    """Sines and cosines of points (0 to 1) [..., 2] at PLACE_FREQUENCIES: [..., 16]."""
+    angles = 2 * math.pi * points[..., None] * torch.tensor(PLACE_FREQUENCIES)
+    return torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
+
+
+@torch.no_grad()
+def know_the_place(table, strength=1.2):
+    """Add a code of each place's coordinates to the ViT's position table [1, g*g, C], in directions of its own."""
+    grid = int(table.shape[1] ** 0.5)
+    at = (torch.arange(grid) + 0.5) / grid
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    code = place_code(torch.stack([x, y], -1).view(-1, 2))
+    directions = torch.linalg.qr(torch.randn(table.shape[2], code.shape[1])).Q
+    table += strength * code @ directions.T
+
+
+def build_model(resolution=288, seed=0):
     """A Sam3Model with our starting weights: queries on a grid, small heads."""
     torch.manual_seed(seed)
     model = Sam3Model._from_config(mini_config(resolution), attn_implementation="sdpa")
@@ -113,6 +135,7 @@ def build_model(resolution=192, seed=0):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     look_at_neighbours(model.vision_encoder.backbone)
+    know_the_place(model.vision_encoder.backbone.embeddings.position_embeddings)
     decoder = model.detr_decoder
     nn.init.normal_(decoder.query_embed.weight, std=0.2)
     nn.init.normal_(decoder.presence_token.weight, std=0.2)
@@ -132,14 +155,22 @@ def build_model(resolution=192, seed=0):
     return model
 
 
-def save_transformers(model, folder, state=None):
-    """Write config.json, model.safetensors and the tokenizer as `folder`, replacing it in one rename."""
+def save_transformers(model, weights, folder):
+    """Write config.json, model.safetensors and the tokenizer as `folder`, replacing it in one rename.
+
+    The detector's weights have the names of Sam3Model, the tracker's stand beside them as `tracker_neck.` and
+    `tracker_model.`, its configuration as `tracker_config`.
+    """
     folder = Path(folder)
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh, state_dict=None if state is None else dict(state))  # it empties what it is given
-    config = fresh / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "licence": LICENCE}, indent=2) + "\n")
+    fresh.mkdir(parents=True)
+    save_file({k: v.detach().contiguous().clone() for k, v in weights.items()}, fresh / "model.safetensors", {"format": "pt"})
+    config = {
+        **model.config.to_dict(), "architectures": ["Sam3Model"], "tracker_config": tracker_config(model.config).to_dict(),
+        "memory_trained": False, "licence": LICENCE,
+    }
+    (fresh / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     write_tokenizer(fresh, model.config.vision_config.backbone_config.image_size)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
@@ -149,11 +180,22 @@ def save_transformers(model, folder, state=None):
     shutil.rmtree(old, ignore_errors=True)
 
 
+def load_transformers(folder):
+    """What `save_transformers` wrote: (Sam3Model, ObjectForward), ready to be asked."""
+    folder = Path(folder)
+    model = Sam3Model._from_config(Sam3Config(**json.loads((folder / "config.json").read_text())), attn_implementation="sdpa")
+    objects = ObjectForward(model.config)
+    weights = load_file(folder / "model.safetensors")
+    model.load_state_dict({k: v for k, v in weights.items() if not k.startswith("tracker_")})
+    objects.load_state_dict({k: v for k, v in weights.items() if k.startswith("tracker_")})
+    return model.eval(), objects.eval()
+
+
 if __name__ == "__main__":
     import sys
 
-    mini = build_model(int(sys.argv[2]) if len(sys.argv) > 2 else 192)
-    save_transformers(mini, sys.argv[1])
-    print("parameters", sum(p.numel() for p in mini.parameters()))
-    for child, module in mini.named_children():
+    mini = build_model(int(sys.argv[2]) if len(sys.argv) > 2 else 288)
+    objects = ObjectForward(mini.config)
+    save_transformers(mini, {**mini.state_dict(), **objects.state_dict()}, sys.argv[1])
+    for child, module in [*mini.named_children(), *objects.named_children()]:
         print(f"  {child} {sum(p.numel() for p in module.parameters())}")

@@ -103,11 +103,11 @@ class TrainingForward(nn.Module):
             x = x + mlp(layer.mlp, layer.layer_norm2(x))
         return x
 
-    def neck(self, tokens, coarse_only=False):
-        """ViT tokens to the three FPN maps the detector uses (4x, 2x, 1x), or only the last of them."""
+    def neck(self, tokens, levels=(0, 1, 2)):
+        """ViT tokens to the three FPN maps the detector uses (4x, 2x, 1x); those not asked for are None."""
         x = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
         layers = self.model.vision_encoder.neck.fpn_layers[:3]
-        return [None if coarse_only and i < 2 else layer(x) for i, layer in enumerate(layers)]
+        return [layer(x) if i in levels else None for i, layer in enumerate(layers)]
 
     # ------------------------------------------------------------ prompts
 
@@ -141,19 +141,26 @@ class TrainingForward(nn.Module):
 
     # ------------------------------------------------------------ detection
 
-    def encode(self, tokens, prompt, mask):
-        """DETR encoder: tokens [P, g*g, C], prompt [P, T, C], mask bool [P, 1, 1, T]."""
-        x = tokens
+    def encode(self, tokens, prompt, mask, keep=None):
+        """DETR encoder: tokens [P, g*g, C], prompt [P, T, C], mask bool [P, 1, 1, T].
+
+        With keep [P, K], tokens are [P, K, C], those of these places only.
+        """
+        x, pos = tokens, self.positions(keep)
         for layer in self.model.detr_encoder.layers:
             h = layer.layer_norm1(x)
-            at = h + self.pos
+            at = h + pos
             x = x + attend(layer.self_attn, at, at, h)
             x = x + attend(layer.cross_attn, layer.layer_norm2(x), prompt, prompt, mask)
             x = x + mlp(layer.mlp, layer.layer_norm3(x))
         return x
 
-    def box_bias(self, boxes, heads):
-        """Relative position bias [P, heads, Q + 1, g*g]; zero for the presence token."""
+    def positions(self, keep):
+        """Position encodings of all places [1, g*g, C], or of the kept ones [P, K, C]."""
+        return self.pos if keep is None else self.pos[0][keep]
+
+    def box_bias(self, boxes, keep=None):
+        """Relative position bias [P, heads, Q + 1, g*g or K]; zero for the presence token."""
         d = self.model.detr_decoder
         xyxy = corners(boxes)
 
@@ -164,20 +171,25 @@ class TrainingForward(nn.Module):
 
         x = side(xyxy[..., 0], xyxy[..., 2], d.box_rpb_embed_x)
         y = side(xyxy[..., 1], xyxy[..., 3], d.box_rpb_embed_y)
-        bias = (y.permute(0, 3, 1, 2)[..., :, None] + x.permute(0, 3, 1, 2)[..., None, :]).flatten(3)
+        x, y = x.permute(0, 3, 1, 2), y.permute(0, 3, 1, 2)
+        if keep is None:
+            bias = (y[..., :, None] + x[..., None, :]).flatten(3)
+        else:
+            at = keep[:, None, None].expand(-1, *x.shape[1:3], -1)
+            bias = y.gather(3, at // self.grid) + x.gather(3, at % self.grid)
         return F.pad(bias, (0, 0, 1, 0))
 
-    def decode(self, memory, prompt, mask):
+    def decode(self, memory, prompt, mask, keep=None):
         """DETR decoder and scoring: hidden, boxes, logits, presence, each stacked over the layers."""
         d = self.model.detr_decoder
         n = memory.shape[0]
         reference = d.reference_points.weight[None].expand(n, -1, -1).sigmoid()
         x = torch.cat([d.presence_token.weight, d.query_embed.weight])[None].expand(n, -1, -1)
-        key = memory + self.pos
+        key = memory + self.positions(keep)
         hidden, boxes, presence = [], [], []
         for layer in d.layers:
             where = F.pad(d.ref_point_head(d.position_encoding.encode_boxes(reference)), (0, 0, 1, 0))
-            bias = self.box_bias(reference, layer.vision_cross_attn.num_attention_heads)
+            bias = self.box_bias(reference, keep)
             at = x + where
             x = layer.self_attn_layer_norm(x + attend(layer.self_attn, at, at, x))
             x = layer.text_cross_attn_layer_norm(x + attend(layer.text_cross_attn, x + where, prompt, prompt, mask))
@@ -233,8 +245,12 @@ class Helpers(nn.Module):
         self.vit_names = nn.Linear(vit, kinds)
         self.fpn_names = nn.Linear(width, kinds)
         self.vit_local = nn.Linear(vit, 64)
+        self.box_names = nn.Linear(width, kinds)
+        self.fpn_place = nn.Linear(width, 16)
+        self.memory_place = nn.Linear(width, 16)
+        self.object_cover = nn.Linear(width, 1)
         self.word_scale = nn.Parameter(torch.tensor(0.125))
         self.word_bias = nn.Parameter(torch.tensor(-3.0))
-        for layer in (self.vit_kinds, self.fpn_kinds, self.prompt_cover):
+        for layer in (self.vit_kinds, self.fpn_kinds, self.prompt_cover, self.object_cover):
             nn.init.normal_(layer.weight, std=0.05)
             nn.init.constant_(layer.bias, -math.log(19))

@@ -132,19 +132,19 @@ def make_prompt(objects, kind, rng, slack=0.06):
 
 
 MOST_TARGETS = 8  # per prompt, in training
-TRAINING_MIX = {"present": 0.30, "absent_half": 0.14, "absent": 0.09, "unknown": 0.07, "exemplar": 0.20,
-                "exemplar_negative": 0.07, "text_negative": 0.08, "text_exemplar": 0.05}
+TRAINING_MIX = {"present": 0.20, "absent_half": 0.12, "absent": 0.06, "unknown": 0.05, "exemplar": 0.22,
+                "exemplar_negative": 0.12, "text_negative": 0.15, "text_exemplar": 0.08}
 
 
 def training_prompts(objects, count, rng):
-    """`count` different prompts for one scene; the first is present, the second half-right more often than not."""
+    """`count` different prompts for one scene; more often than not the first is present, the second half-right."""
     prompts, seen = [], set()
     names, weights = list(TRAINING_MIX), list(TRAINING_MIX.values())
     for attempt in range(count * 12):
         if len(prompts) == count:
             break
         kind = str(rng.choice(names, p=weights))
-        if attempt == 0 or (attempt == 1 and rng.random() < 0.55):
+        if attempt < 2 and rng.random() < (0.65, 0.5)[attempt]:
             kind = ["present", "absent_half"][attempt]
         prompt = make_prompt(objects, kind, rng)
         if prompt is None or len(prompt["targets"]) > MOST_TARGETS:

@@ -235,9 +235,11 @@ def pick_kinds(count, rng):
 
 
 def draw_scene(rng, longest=560, small=False, easy=False, packed=False, empty=0.015):
-    """One scene; `longest` bounds the geometric mean of the sides, `small` favours small objects, `easy` (for the
-    beginning of training) has large objects, hardly stretched, on quiet grounds, `packed` (for training the picture side) two or three times as
-    many objects, apart from each other."""
+    """One scene; `longest` bounds the geometric mean of the sides, `small` favours small objects.
+
+    For training the picture side: `easy` (at the beginning) has large objects, hardly stretched, on quiet grounds,
+    `packed` several times as many objects, apart from each other; `small` and `packed` together up to 40 of them.
+    """
     width, height = canvas_size(rng, 400 if packed else longest, 0.12 if easy else 0.42)
     side = min(width, height)
     ground = draw_ground(width, height, rng)
@@ -246,7 +248,7 @@ def draw_scene(rng, longest=560, small=False, easy=False, packed=False, empty=0.
     image = ground.copy()
     count = 0 if rng.random() < empty else int(rng.integers(1, 9))
     if packed:
-        count = int(rng.integers(12, 25))
+        count = int(rng.integers(20, 41) if small else rng.integers(12, 25))
     smooth = rng.random() < 0.7
     full_area, visible, kinds, tones = [], [], [], []
     occupied = np.zeros((height, width), bool)
@@ -257,7 +259,7 @@ def draw_scene(rng, longest=560, small=False, easy=False, packed=False, empty=0.
             if easy:
                 size = rng.uniform(0.18, 0.40)
             if packed:
-                size = min(size, rng.uniform(0.08, 0.30))
+                size = min(size, rng.uniform(0.08, 0.30)) if not small else 0.055 * 3 ** rng.random()
             if crowd > 0.7 and not small:
                 size = max(size, rng.uniform(0.055, 0.33))
             radius = max(size * side / 2, 5.0)

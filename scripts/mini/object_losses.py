@@ -1,0 +1,152 @@
+"""Training on object prompts, as SAM does it: a first click, box or mask, then clicks where the answer was wrong."""
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from losses import cover_loss, mask_terms
+
+OBJECT_PICTURES, OBJECTS = 2, 10  # per step
+LOGIT_BOUND = 32.0  # of masks given back as prompts
+
+
+def deepest(region):
+    """The place (x, y) farthest inside a region, as a person would click it."""
+    depth = cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return int(x), int(y)
+
+
+def largest_part(region):
+    """The largest connected part of a region."""
+    count, parts, table, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=4)
+    return parts == 1 + int(table[1:, cv2.CC_STAT_AREA].argmax()) if count > 2 else region
+
+
+def click(region, rng):
+    """A place in the region: its depth half of the time, else anywhere in it; None where it is empty."""
+    if not region.any():
+        return None
+    if rng.random() < 0.5:
+        return deepest(largest_part(region))
+    at = rng.integers(int(region.sum()))
+    y, x = np.nonzero(region)
+    return int(x[at]), int(y[at])
+
+
+def corrective_click(found, gold, rng):
+    """A click (x, y, label) where `found` is wrong, more likely on the larger of the two kinds of error."""
+    missed, extra = gold & ~found, found & ~gold
+    label = int(rng.random() * (missed.sum() + extra.sum()) < missed.sum())
+    at = click(missed if label else extra, rng)
+    return (*at, label) if at else (*deepest(gold), 1)
+
+
+def first_prompts(masks, boxes, kind, rng):
+    """Points [N, P, 2] in cells of the masks and labels [N, P] for masks bool [N, S, S] and boxes [N, 4] (0 to 1)."""
+    size = masks.shape[-1]
+    if kind == "click":
+        return np.array([[click(m, rng)] for m in masks], np.float32), np.ones((len(masks), 1), np.int64)
+    if kind == "mask":
+        return np.zeros((len(masks), 1, 2), np.float32), np.full((len(masks), 1), -1)
+    slack = rng.uniform(-0.05, 0.05, (len(boxes), 4)) * (rng.random((len(boxes), 1)) < 0.7)
+    half = boxes[:, 2:] / 2
+    corners = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1) + slack * np.tile(boxes[:, 2:], 2)
+    return (corners.reshape(-1, 2, 2) * size - 0.5).astype(np.float32), np.tile([2, 3], (len(boxes), 1))
+
+
+def answer_losses(masks, quality, gold):
+    """Losses of one round: token 0 and the best of tokens 1 to 3, and everyone's quality.
+
+    masks [N, 4, h, w] logits, quality [N, 4], gold [N, 2h, 2w] coverage.
+    """
+    n = len(masks)
+    up = F.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
+    bce, dice = mask_terms(up.flatten(0, 1), gold.repeat_interleave(4, 0))
+    bce, dice = bce.view(n, 4), dice.view(n, 4)
+    best = 1 + (bce + dice)[:, 1:].detach().argmin(1, keepdim=True)
+    with torch.no_grad():
+        found, wanted = up > 0, gold[:, None] > 0.5
+        iou = (found & wanted).sum((2, 3)) / (found | wanted).sum((2, 3)).clamp(min=1)
+    return {
+        "object_mask": (bce[:, 0] + bce.gather(1, best)[:, 0]).mean() / 2,
+        "object_dice": (dice[:, 0] + dice.gather(1, best)[:, 0]).mean() / 2,
+        "object_quality": (quality - iou).abs().mean(),
+    }
+
+
+def object_losses(net, cover, tokens, data, rng):
+    """Object prompts on a few pictures of the batch, two or three rounds each; one kind of first prompt per group.
+
+    cover is a training-only head that must tell from each place whether the object covers it.
+    """
+    with_objects = np.unique(data["objects"][:, 0].long().numpy())
+    pictures = rng.permutation(with_objects)[:OBJECT_PICTURES]
+    candidates = [i for i, o in enumerate(data["objects"]) if int(o[0]) in pictures and (data["masks"][i] > 0.5).any()]
+    chosen = [candidates[i] for i in rng.permutation(len(candidates))[:OBJECTS]]
+    if not chosen:
+        return {}
+    tokens = tokens.index_select(0, torch.from_numpy(pictures))
+    features = net.features(tokens.detach() + 0.3 * (tokens - tokens.detach()))  # concepts come first on the picture side
+    place_of = {int(p): i for i, p in enumerate(pictures)}
+    losses = {}
+    half = (len(chosen) + 1) // 2
+    for kind, group in (("click", chosen[:half]), ("mask" if rng.random() < 0.15 else "box", chosen[half:])):
+        if not group:
+            continue
+        rows = torch.tensor([place_of[int(data["objects"][i, 0])] for i in group])
+        own = [f.index_select(0, rows) for f in features]
+        for name, value in rounds(net, cover, own, data["masks"][group], data["objects"][group, 3:7].numpy(), kind, rng).items():
+            losses[name] = losses.get(name, 0) + value * (len(group) / len(chosen))
+    losses["object_score"] = absent_loss(net, features, data, pictures, rng)
+    return losses
+
+
+def rounds(net, cover, features, gold, boxes, kind, rng):
+    """Mean losses of a first prompt and one or two corrective clicks."""
+    solid = (gold > 0.5).numpy()
+    cell = net.resolution / gold.shape[-1]
+    coarse = F.avg_pool2d(gold[:, None], gold.shape[-1] // net.grid).flatten(1)
+    places, labels = first_prompts(solid, boxes, kind, rng)
+    mask, has_mask = None, None
+    if kind == "mask":
+        mask = (F.avg_pool2d(gold[:, None], 2) - rng.uniform(0.3, 0.7)) * rng.uniform(10, 30)
+        has_mask = torch.ones(len(gold), dtype=torch.bool)
+    count = 2 + int(rng.random() < 0.4)
+    sums = {}
+    for turn in range(count):
+        points = (torch.from_numpy(places) + 0.5) * cell - 0.5
+        masks, quality, score, places_seen = net(features, points, torch.from_numpy(labels), mask, has_mask)
+        here = answer_losses(masks, quality, gold)
+        here["object_cover"] = cover_loss(cover(places_seen).squeeze(-1), coarse)
+        here["object_score"] = F.binary_cross_entropy_with_logits(score, torch.ones_like(score))
+        for name, value in here.items():
+            sums[name] = sums.get(name, 0) + value / count
+        if turn == count - 1:
+            break
+        with torch.no_grad():
+            # As a caller does: after one click the best of three, else the single answer.
+            token = 1 + quality[:, 1:].argmax(1) if places.shape[1] == 1 and kind == "click" else torch.zeros(len(gold), dtype=torch.long)
+            mask = masks[torch.arange(len(gold)), token][:, None].clamp(-LOGIT_BOUND, LOGIT_BOUND)
+            has_mask = torch.ones(len(gold), dtype=torch.bool)
+            found = (F.interpolate(mask, scale_factor=2, mode="bilinear", align_corners=False)[:, 0] > 0).numpy()
+        fixes = np.array([corrective_click(f, g, rng) for f, g in zip(found, solid)], np.float32)
+        if kind == "mask" and turn == 0:
+            places, labels = fixes[:, None, :2], fixes[:, None, 2].astype(np.int64)
+        else:
+            places = np.concatenate([places, fixes[:, None, :2]], 1)
+            labels = np.concatenate([labels, fixes[:, None, 2].astype(np.int64)], 1)
+    return sums
+
+
+def absent_loss(net, features, data, pictures, rng):
+    """Clicks on the ground of every picture: nothing is there, which the object score must say."""
+    places = []
+    for picture in pictures:
+        mine = data["objects"][:, 0].long() == int(picture)
+        ground = (data["masks"][mine].sum(0) < 0.01).numpy()
+        places.append(click(ground, rng) or (0, 0))
+    cell = net.resolution / data["masks"].shape[-1]
+    points = (torch.tensor(places, dtype=torch.float32)[:, None] + 0.5) * cell - 0.5
+    _, _, score, _ = net(features, points, torch.ones(len(places), 1, dtype=torch.long))
+    return F.binary_cross_entropy_with_logits(score, torch.zeros_like(score)) * 0.5
