@@ -26,12 +26,12 @@ struct Probe {
   std::promise<std::string> promise;
   std::future<std::string> result = promise.get_future();
 
-  Executor::Task task(std::function<void()> work, CancelRef cancel = nullptr) {
+  Executor::Task task(std::function<void()> work, std::vector<CancelRef> cancels = {}) {
     return {[this, work = std::move(work)](double) -> std::function<void()> {
               work();
               return [this] { promise.set_value("done"); };
             },
-            [this](const Error& why) { promise.set_value(why.code()); }, std::move(cancel)};
+            [this](const Error& why) { promise.set_value(why.code()); }, std::move(cancels)};
   }
 };
 
@@ -95,8 +95,8 @@ TEST("executor: a waiting task that is cancelled is refused at once, others stay
   Probe second;
   const auto token = std::make_shared<CancelToken>();
   bool ran = false;
-  executor.submit(first.task([&] { ran = true; }, token));
-  executor.submit(second.task([] {}, std::make_shared<CancelToken>()));
+  executor.submit(first.task([&] { ran = true; }, {token}));
+  executor.submit(second.task([] {}, {std::make_shared<CancelToken>()}));
   EXPECT(executor.load().queued == 2);
   EXPECT(executor.load().running);
   token->cancel();
@@ -113,8 +113,25 @@ TEST("executor: a task whose token was cancelled before is refused without runni
   const auto token = std::make_shared<CancelToken>();
   token->cancel();
   Probe probe;
-  executor.submit(probe.task([] {}, token));
+  executor.submit(probe.task([] {}, {token}));
   EXPECT(probe.result.get() == "ABORTED");
+}
+
+TEST("executor: a task several wait for is refused when the last of them has cancelled") {
+  Executor executor = plain();
+  Gate gate(executor);
+  Probe shared;
+  const auto one = std::make_shared<CancelToken>();
+  const auto other = std::make_shared<CancelToken>();
+  executor.submit(shared.task([] {}, {one, other}));
+  one->cancel();
+  EXPECT(shared.result.wait_for(0ms) == std::future_status::timeout);
+  EXPECT(executor.load().queued == 1);
+  other->cancel();
+  EXPECT(shared.result.wait_for(0ms) == std::future_status::ready);
+  EXPECT(shared.result.get() == "ABORTED");
+  EXPECT(executor.load().queued == 0);
+  gate.open.set_value();
 }
 
 TEST("executor: cancel_all reaches what runs and what waits") {
@@ -129,9 +146,9 @@ TEST("executor: cancel_all reaches what runs and what waits") {
         entered.set_value();
         while (!running_token->is_cancelled()) std::this_thread::sleep_for(1ms);
       },
-      running_token));
+      {running_token}));
   entered.get_future().wait();
-  executor.submit(waiting.task([] {}, waiting_token));
+  executor.submit(waiting.task([] {}, {waiting_token}));
   executor.cancel_all();
   EXPECT(running.result.get() == "done");
   EXPECT(waiting.result.get() == "ABORTED");
@@ -189,7 +206,7 @@ TEST("executor: submitting, cancelling and closing from many threads loses no ta
             const auto token = std::make_shared<CancelToken>();
             ++submitted;
             executor.submit({[&](double) -> std::function<void()> { return [&] { ++answers; }; },
-                             [&](const Error&) { ++answers; }, token});
+                             [&](const Error&) { ++answers; }, {token}});
             if (i % 3 == 0) token->cancel();
             if (t == 0 && i == 40) executor.close([] {});
           }
@@ -206,7 +223,7 @@ TEST("cancel token: attaching the same executor again and again does not grow it
   const auto token = std::make_shared<CancelToken>();
   for (int i = 0; i < 1000; ++i) {
     Probe probe;
-    executor.submit(probe.task([] {}, token));
+    executor.submit(probe.task([] {}, {token}));
     EXPECT(probe.result.get() == "done");
   }
   token->cancel();

@@ -15,6 +15,23 @@ namespace fs = std::filesystem;
 
 fs::path seed_folder(int seed) { return fs::path(fixtures()) / std::to_string(seed); }
 
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".pt") names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  if (names.empty()) throw std::runtime_error("no cases in " + folder.string());
+  return names;
+}
+
+std::map<std::string, at::Tensor> read_tensors(const fs::path& file) {
+  const auto module = torch::jit::load(file.string());
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& buffer : module.named_buffers()) tensors[buffer.name] = buffer.value;
+  return tensors;
+}
+
 // The manifest is written by our own export: plain keys, no escapes.
 class Manifest {
  public:
@@ -59,7 +76,7 @@ BundleSpec read_spec(int seed) {
   spec.mask_threshold = std::stod(manifest.find("\"mask\"\\s*:\\s*(-?[\\d.]+)"));
   spec.context_length = manifest.integer("contextLength");
   spec.pad_token = manifest.integer("padToken");
-  for (const char* part : {"image_encoder", "text_encoder", "concept_decoder"}) {
+  for (const char* part : {"image_encoder", "text_encoder", "concept_decoder", "object_decoder", "tracker_constants"}) {
     spec.parts.emplace_back(part, (folder / (std::string(part) + ".pt")).string());
   }
   return spec;
@@ -72,21 +89,16 @@ std::vector<int> seeds() {
   return found;
 }
 
-std::vector<std::string> cases(int seed) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(seed_folder(seed))) {
-    if (entry.path().extension() == ".pt") names.push_back(entry.path().stem().string());
-  }
-  std::sort(names.begin(), names.end());
-  if (names.empty()) throw std::runtime_error("no cases for seed " + std::to_string(seed));
-  return names;
-}
+std::vector<std::string> cases(int seed) { return names_in(seed_folder(seed)); }
+
+std::vector<std::string> object_cases(int seed) { return names_in(seed_folder(seed) / "objects"); }
 
 std::map<std::string, at::Tensor> read_case(int seed, const std::string& name) {
-  const auto module = torch::jit::load((seed_folder(seed) / (name + ".pt")).string());
-  std::map<std::string, at::Tensor> tensors;
-  for (const auto& buffer : module.named_buffers()) tensors[buffer.name] = buffer.value;
-  return tensors;
+  return read_tensors(seed_folder(seed) / (name + ".pt"));
+}
+
+std::map<std::string, at::Tensor> read_object_case(int seed, const std::string& name) {
+  return read_tensors(seed_folder(seed) / "objects" / (name + ".pt"));
 }
 
 }  // namespace sam3::test

@@ -10,13 +10,15 @@
 
 namespace sam3::test {
 
-// The bundle of one seed, from its manifest.
+// The bundle of one seed, from its manifest: the parts for pictures.
 BundleSpec read_spec(int seed);
 // Seeds there are.
 std::vector<int> seeds();
-// Names of the cases of one seed.
+// Names of the cases of one seed: concept prompts, or object prompts.
 std::vector<std::string> cases(int seed);
+std::vector<std::string> object_cases(int seed);
 // The tensors of one case.
 std::map<std::string, at::Tensor> read_case(int seed, const std::string& name);
+std::map<std::string, at::Tensor> read_object_case(int seed, const std::string& name);
 
 }  // namespace sam3::test

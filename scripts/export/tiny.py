@@ -11,8 +11,10 @@ import transformers
 from sam3_export.bundle import export_bundle
 from sam3_export.checkpoint import Checkpoint
 from sam3_export.tokenizer import write_bpe_tokenizer
+from tiny_models.faults import write_fault_bundle
 from tiny_models.fixtures import CASES, build_case, save_fixture
 from tiny_models.model import tiny_model
+from tiny_models.objects import OBJECT_CASES, build_object_case, tracker_of
 
 README = """Tiny random SAM 3 models, made by scripts/export/tiny.py.
 
@@ -30,6 +32,19 @@ A case holds one picture and N prompts:
   final_*      objects with sigmoid(logit) * sigmoid(presence) > 0.5, ordered by prompt, then query:
   final_prompt [n], final_query [n] int64, final_scores [n], final_boxes [n,4] in pixels (not clipped),
   final_masks  [n,H,W] bool: logits resized to H x W (bilinear, align_corners false) > 0
+  final_semantic [N,H,W] bool: probabilities resized likewise > 0.5
+
+<seed>/objects/<case>.pt   object prompts and what transformers' Sam3TrackerModel answers; one picture, N objects:
+  picture      [H,W,3] uint8
+  points       [N,P,2] fp32 in pixels of the picture, corners of boxes last; P may be 0
+  labels       [N,P] int64: 1 positive, 0 negative, 2 and 3 corners of a box
+  previous     [N,1,4g,4g] mask prompts, or [0,1,4g,4g] without
+  three_masks  [N,3,4g,4g], three_quality [N,3], three_final [N,3,H,W] bool: with multimask_output
+  single_masks [N,1,4g,4g], single_quality [N,1], single_final [N,1,H,W] bool: without
+  object_score [N,1] logit
+
+faults/bundle       the bundle of seed 0 with an operation `sam3_test::watch(Tensor x, str part) -> Tensor` on the first
+                    input of every part for pictures, through which a test makes a part fail (native/test/faults.cpp)
 """
 
 
@@ -41,7 +56,11 @@ def write_seed(seed: int, folder: Path) -> None:
         tensors = build_case(model, case, seed=1000 * seed + index)
         save_fixture(tensors, folder / f"{case.name}.pt")
         print(f"seed {seed} {case.name}: {len(tensors['final_scores'])} objects")
-    checkpoint = Checkpoint(model, "transformers", "0" * 64, tracker_trained=False, licence="Random weights.")
+    tracker = tracker_of(model)
+    (folder / "objects").mkdir()
+    for index, case in enumerate(OBJECT_CASES):
+        save_fixture(build_object_case(tracker, case, 1000 * seed + 500 + index), folder / "objects" / f"{case.name}.pt")
+    checkpoint = Checkpoint(model, "transformers", "0" * 64, tracker_trained=True, licence="Random weights.")
     export_bundle(
         checkpoint,
         folder / "bundle",
@@ -62,6 +81,7 @@ def main() -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     for seed in range(options.seeds):
         write_seed(seed, fresh / str(seed))
+    write_fault_bundle(tiny_model(0), fresh / "0" / "bundle", fresh / "faults" / "bundle")
     (fresh / "README").write_text(README)
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)

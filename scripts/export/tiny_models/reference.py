@@ -78,17 +78,21 @@ def run_detector(detector: Sam3Model, pixels: Tensor, prompts: Prompts) -> dict[
 
 
 def finish(raw: dict[str, Tensor], height: int, width: int, threshold: float = SCORE_THRESHOLD) -> dict[str, Tensor]:
-    """Objects over the threshold, ordered by prompt and query, boxes in pixels, masks in the picture's size."""
+    """Objects over the threshold, ordered by prompt and query, boxes in pixels, masks and semantic maps in the
+    picture's size."""
     scores = raw["logits"].sigmoid() * raw["presence"].sigmoid()
     prompt, query = torch.nonzero(scores > threshold, as_tuple=True)
     masks = torch.zeros(0, height, width, dtype=torch.bool)
     if len(prompt):
         logits = raw["masks"][prompt, query][:, None]
         masks = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)[:, 0] > 0
+    # As `post_process_semantic_segmentation`: probabilities are resized.
+    semantic = F.interpolate(raw["semantic"].sigmoid(), size=(height, width), mode="bilinear", align_corners=False)
     return {
         "final_prompt": prompt,
         "final_query": query,
         "final_scores": scores[prompt, query],
         "final_boxes": raw["pred_boxes"][prompt, query] * torch.tensor([width, height, width, height]),
         "final_masks": masks,
+        "final_semantic": semantic[:, 0] > 0.5,
     }
