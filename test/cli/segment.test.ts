@@ -5,6 +5,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { Mask } from "../../lib/index.js";
 import { ROOT, SHAPES, sam3, TINY } from "./support/cli.js";
 
 let folder: string;
@@ -30,7 +31,33 @@ const success = z.strictObject({
       mask: z.strictObject({ size: z.tuple([size, size]), counts: z.string() }),
     }),
   ),
+  prompts: z.array(
+    z.strictObject({
+      text: z.string(),
+      truncated: z.boolean(),
+      presence: z.number().min(0).max(1),
+      semantic: z.null(),
+      suppressed: z.int().nonnegative(),
+    }),
+  ),
   timings: z.strictObject({ decodeMs: ms, encodeMs: ms, segmentMs: ms }),
+  cache: z.enum(["hit", "miss", "off"]),
+});
+const shown = z.strictObject({
+  file: z.string(),
+  image: z.strictObject({ width: size, height: size }),
+  objectScore: z.number().min(0).max(1),
+  masks: z.array(
+    z.strictObject({
+      quality: z.number(),
+      box: z.tuple([z.number(), z.number(), z.number(), z.number()]),
+      area: z.int().nonnegative(),
+      mask: z.strictObject({ size: z.tuple([size, size]), counts: z.string() }),
+    }),
+  ),
+  best: z.int().nonnegative(),
+  timings: z.strictObject({ decodeMs: ms, encodeMs: ms, segmentMs: ms }),
+  cache: z.enum(["hit", "miss", "off"]),
 });
 const failure = z.strictObject({
   file: z.string(),
@@ -162,6 +189,109 @@ describe("--json", () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/^OUTPUT_FAILED: [^\n]+\n$/);
   });
+});
+
+describe("--format", () => {
+  const segment = (...args: string[]) => sam3(["segment", ...args, ...FINDS]);
+  const words = ["--text", "ring", "--text", "star"];
+
+  test("json is what --json writes", async () => {
+    const { code, stdout } = await segment(SHAPES, ...words, "--format", "json");
+    expect(code).toBe(0);
+    success.parse(JSON.parse(stdout));
+  });
+
+  test("coco writes one data set, with a category for each text, and leaves out a picture that failed", async () => {
+    const path = join(folder, "coco.json");
+    const files = [SHAPES, join(folder, "missing.png")];
+    const { code, stdout } = await segment(...files, ...words, "--format", "coco", "--to", path);
+    expect([code, stdout]).toEqual([1, ""]);
+    const data = JSON.parse(await readFile(path, "utf8"));
+    expect(data.images).toEqual([{ id: 1, file_name: SHAPES, width: 960, height: 640 }]);
+    expect(data.categories).toEqual([
+      { id: 1, name: "ring" },
+      { id: 2, name: "star" },
+    ]);
+    expect(data.annotations.length).toBeGreaterThan(0);
+    for (const { image_id, category_id, segmentation, area } of data.annotations) {
+      expect([image_id, [1, 2].includes(category_id)]).toEqual([1, true]);
+      expect(Mask.fromRle(segmentation).area).toBe(area);
+    }
+  });
+
+  test("geojson writes a feature for each object", async () => {
+    const { code, stdout } = await segment(SHAPES, ...words, "--format", "geojson", "--to", "-");
+    expect(code).toBe(0);
+    const { type, features } = JSON.parse(stdout);
+    expect([type, features.length > 0]).toEqual(["FeatureCollection", true]);
+    for (const { properties } of features) expect(["ring", "star"]).toContain(properties.text);
+  });
+
+  test("yolo writes a file for each picture and one of classes, or lines of a single picture", async () => {
+    const other = join(folder, "shapes.png");
+    await writeFile(other, await readFile(SHAPES));
+    const to = join(folder, "labels");
+    const { code } = await segment(SHAPES, other, ...words, "--format", "yolo", "--to", to);
+    expect(code).toBe(0);
+    expect((await readdir(to)).sort()).toEqual(["classes.txt", "shapes-2.txt", "shapes.txt"]);
+    expect(await readFile(join(to, "classes.txt"), "utf8")).toBe("ring\nstar\n");
+    const lines = await readFile(join(to, "shapes.txt"), "utf8");
+    expect(lines).toBe(await readFile(join(to, "shapes-2.txt"), "utf8"));
+    for (const line of lines.trimEnd().split("\n")) expect(line).toMatch(/^[01]( (0|1|0\.\d+)){6,}$/);
+    expect((await segment(SHAPES, ...words, "--format", "yolo")).stdout).toBe(lines);
+  });
+
+  test("masks writes a picture for each object and one of all", async () => {
+    const to = join(folder, "masks");
+    const { code, stdout } = await segment(SHAPES, "--text", "ring", "--format", "masks", "--to", to);
+    expect([code, stdout]).toEqual([0, ""]);
+    const names = await readdir(to);
+    expect(names).toContain("shapes.labels.png");
+    expect(names.length).toBeGreaterThan(1);
+    for (const name of names) {
+      const { width, height, channels } = await sharp(join(to, name)).metadata();
+      expect([width, height, channels]).toEqual([960, 640, 1]);
+    }
+  });
+});
+
+describe("one object", () => {
+  test("shown by points and a box", async () => {
+    const { code, stdout, stderr } = await sam3([
+      ...["segment", SHAPES, "--point", "375,140", "--point", "10,10:negative", "--box", "300,66,450,215"],
+      ...["--json", "-", "--model", TINY],
+    ]);
+    expect([code, stderr]).toEqual([0, ""]);
+    const { masks, best } = shown.parse(JSON.parse(stdout));
+    expect([masks.length, best]).toEqual([1, 0]);
+  });
+
+  test("with three masks, as a table and drawn", async () => {
+    const out = join(folder, "object.png");
+    const args = ["--object", "--box", "300,66,450,215", "--multimask", "--out", out, "--model", TINY];
+    const { code, stdout } = await sam3(["segment", SHAPES, ...args]);
+    expect(code).toBe(0);
+    const [head, columns, ...rows] = stdout.trimEnd().split("\n");
+    expect(head).toMatch(/^3 masks in 960 × 640 pixels, \d+ ms$/);
+    expect(columns).toMatch(/^#\s+quality\s+x1/);
+    expect(rows).toHaveLength(4);
+    expect(await sharp(out).metadata()).toMatchObject({ width: 960, height: 640 });
+  });
+
+  test("outside the picture is refused", async () => {
+    const outside = await sam3(["segment", SHAPES, "--point", "5000,3", "--model", TINY]);
+    expect([outside.code, outside.stderr]).toEqual([1, expect.stringMatching(/^INVALID_POINT: Point 0 /)]);
+  });
+});
+
+test("tiles find in the same picture, and duplicates are left out", async () => {
+  const args = ["--text", "ring", "--text", "ring", "--tiles", "500,100", "--suppress-duplicates", "0.9"];
+  const { code, stdout } = await sam3(["segment", SHAPES, ...args, "--json", "-", ...FINDS]);
+  expect(code).toBe(0);
+  const { objects, prompts, image } = success.parse(JSON.parse(stdout));
+  expect(image).toEqual({ width: 960, height: 640 });
+  expect(new Set(objects.map(({ prompt }) => prompt))).toEqual(new Set([0]));
+  expect(prompts[1]?.suppressed).toBe(objects.length);
 });
 
 describe("--out", () => {
