@@ -153,7 +153,9 @@ export class DevicePool {
   #choose(avoid: ReadonlySet<Replica>): Replica {
     const usable = this.replicas.filter((it) => it.usable && !avoid.has(it));
     const loaded = least(usable.filter(({ state }) => state === "ready"));
-    const next = usable.find(({ state }) => state === "waiting");
+    // One that failed before is tried again only where there is no other.
+    const waiting = usable.filter(({ state }) => state === "waiting");
+    const next = waiting.find(({ reason }) => reason === undefined);
     if (loaded) {
       if (next && loaded.queue.load >= this.#enough) {
         // Worth a further replica, though not worth waiting for. That it failed is to be seen in its state.
@@ -162,7 +164,7 @@ export class DevicePool {
       return loaded;
     }
     const coming = least(usable.filter(({ state }) => state === "loading"));
-    const chosen = coming && !(next && coming.queue.load >= this.#enough) ? coming : (next ?? coming);
+    const chosen = coming && !(next && coming.queue.load >= this.#enough) ? coming : (next ?? coming ?? waiting[0]);
     if (!chosen) throw this.#noneLeft();
     return chosen;
   }

@@ -17,7 +17,8 @@ beforeAll(async () => {
     return replica;
   };
   const addon = Object.create(real, { Replica: { value: Replica } });
-  sam = Sam3.over(await loadEngine({}, process.env, () => addon));
+  // Without the cache, so that every byte that is left was forgotten.
+  sam = Sam3.over(await loadEngine({ featureCache: false }, process.env, () => addon));
   png = await drawScene(6, 640, 480);
 });
 afterAll(() => sam?.close());
@@ -42,15 +43,32 @@ it("stopping at any moment leaves no features behind", async () => {
   const start = performance.now();
   await sam.image.segmentConcept(png, { text: ["circle", "ring"] });
   const whole = performance.now() - start;
-  let stopped = 0;
+  const delays: number[] = [];
   for (let i = 0; i < 24; i++) {
-    const signal = AbortSignal.timeout(Math.round((whole * 1.2 * i) / 24));
+    const controller = new AbortController();
+    let abortedAt = 0;
+    const timer = setTimeout(
+      () => {
+        abortedAt = performance.now();
+        controller.abort(i);
+      },
+      (whole * 1.2 * i) / 24,
+    );
+    const { signal } = controller;
     await sam.image.segmentConcept(png, { text: ["circle", "ring"] }, { signal }).catch((error: unknown) => {
-      expect(error).toBe(signal.reason);
-      stopped++;
+      expect(error).toBe(i);
+      delays.push(performance.now() - abortedAt);
     });
+    clearTimeout(timer);
   }
-  expect(stopped).toBeGreaterThan(5);
+  expect(delays.length).toBeGreaterThan(5);
+  delays.sort((a, b) => a - b);
+  const late = delays[Math.floor(delays.length * 0.9)] as number;
+  console.log(
+    `from abort to rejection: 90 % within ${late.toFixed(1)} ms, all within ${delays.at(-1)?.toFixed(1)} ms`,
+  );
+  // The worst one is left out: it is the system's that shares the processors.
+  expect(late).toBeLessThan(50);
   expect(await featureBytesLeft()).toBe(0);
   await expect(sam.image.segmentConcept(png, { text: "circle" })).resolves.toBeDefined();
 });

@@ -14,7 +14,8 @@ let collect: () => void;
 beforeAll(async () => {
   setFlagsFromString("--expose-gc");
   collect = runInNewContext("gc") as () => void;
-  sam = await Sam3.load();
+  // Without the cache, which is there to hold memory.
+  sam = await Sam3.load({ featureCache: false });
   await sam.image.segmentConcept(await drawScene(1, 320, 240), { text: "circle" });
 });
 afterAll(() => sam?.close());

@@ -1,0 +1,117 @@
+// What lifetime.test.ts runs in processes of its own: node lifetime-scenario.mjs <name>. Uses the built package.
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { Sam3 } from "../../dist/index.js";
+
+const CALLS = 12;
+
+/** A picture of its own for every number. */
+function picture(n) {
+  const data = new Uint8Array(160 * 120 * 3).fill(200);
+  data.fill(n, 0, 160 * 40 * 3);
+  return { data, width: 160, height: 120, channels: 3 };
+}
+
+/** A model with calls under way, the first of which is answered. */
+async function busy(options = {}) {
+  const sam = await Sam3.load({ threads: 1, logLevel: "silent", ...options });
+  const calls = Array.from({ length: CALLS }, (_, i) =>
+    sam.image.segmentConcept(picture(i), { text: ["circle", "square"], threshold: 0 }),
+  );
+  const settled = Promise.allSettled(calls);
+  await calls[0];
+  return { sam, settled };
+}
+
+const fulfilled = (results) => results.filter(({ status }) => status === "fulfilled").length;
+
+function startWorker(name) {
+  const worker = new Worker(new URL(import.meta.url), { workerData: name });
+  const said = new Promise((done) => worker.once("message", done));
+  const ended = new Promise((done) => {
+    worker.once("error", (error) => console.log(`worker failed: ${error}`));
+    worker.once("exit", done);
+  });
+  return { worker, said, ended };
+}
+
+const scenarios = {
+  /** process.exit() while pictures are being segmented. */
+  async exit() {
+    await busy();
+    process.exit(3);
+  },
+  /** A rejection nobody handles, in the middle of work. */
+  async reject() {
+    const { sam } = await busy();
+    sam.image.segmentConcept("/nowhere.png", { text: "circle" });
+  },
+  /** Nothing is closed; the process ends by itself when the calls are answered. */
+  async end() {
+    const { settled } = await busy();
+    console.log(fulfilled(await settled));
+  },
+  /** Closed in the middle: what runs ends, what waits is refused, nothing hangs. */
+  async close() {
+    const { sam, settled } = await busy();
+    await sam.close();
+    const results = await settled;
+    const refused = results.filter(({ reason }) => reason?.code === "DISPOSED").length;
+    console.log(fulfilled(results) + refused, fulfilled(results) >= 1, refused >= 1);
+  },
+  /** A model and its pictures are dropped without a word; a line says so and the memory comes back. */
+  async drop() {
+    const lines = [];
+    const write = (line) => lines.push(line);
+    const logger = { debug() {}, info() {}, warn: write, error: write };
+    await (async () => {
+      const { sam, settled } = await busy({ logger, logLevel: "warn" });
+      await settled;
+      await sam.image.encode(picture(99));
+    })();
+    const closed = () => lines.some((line) => line.includes("never closed"));
+    for (let i = 0; i < 100 && !closed(); i++) {
+      globalThis.gc();
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    console.log(closed() ? "freed" : `kept: ${lines.join("; ")}`);
+  },
+  /** Two models at once, their calls mixed. */
+  async two() {
+    const [one, two] = await Promise.all([busy(), busy({ featureCache: false })]);
+    const [first, second] = await Promise.all([one.settled, two.settled]);
+    const shown = (results) => JSON.stringify(results.map(({ value }) => value.objects));
+    console.log(fulfilled(first), fulfilled(second), shown(first) === shown(second));
+    await one.sam.close();
+    const { objects } = await two.sam.image.segmentConcept(picture(1), { text: "circle" });
+    console.log(Array.isArray(objects));
+    await two.sam.close();
+  },
+  /** Workers that work beside the main thread; one is terminated in the middle. */
+  async workers() {
+    const { sam, settled } = await busy();
+    const workers = [startWorker("work"), startWorker("work"), startWorker("be busy")];
+    await workers[2].said;
+    await workers[2].worker.terminate();
+    console.log(...(await Promise.all([workers[0].said, workers[1].said])), fulfilled(await settled));
+    await Promise.all(workers.map(({ ended }) => ended));
+    await sam.close();
+  },
+  /** process.exit() on the main thread while workers work. */
+  async "exit-with-workers"() {
+    await Promise.all([startWorker("be busy"), startWorker("be busy")].map(({ said }) => said));
+    process.exit(5);
+  },
+};
+
+if (isMainThread) {
+  await scenarios[process.argv[2]]();
+} else {
+  const { sam, settled } = await busy();
+  if (workerData === "be busy") {
+    parentPort.postMessage("busy");
+  } else {
+    const results = await settled;
+    await sam.close();
+    parentPort.postMessage(fulfilled(results));
+  }
+}
