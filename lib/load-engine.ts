@@ -6,7 +6,7 @@ import { TextTokenizer } from "./bundle/tokenizer.js";
 import { FeatureCache } from "./cache/feature-cache.js";
 import { toSam3Error } from "./caller.js";
 import type { BatchLimits } from "./devices/batch-queue.js";
-import { planReplicas } from "./devices/device-list.js";
+import { planReplicas, type ReplicaPlan } from "./devices/device-list.js";
 import { DevicePool } from "./devices/device-pool.js";
 import { Engine } from "./devices/engine.js";
 import { type Kept, PictureFeatures } from "./devices/kept-features.js";
@@ -63,6 +63,7 @@ export const IMAGE_PARTS: readonly PartName[] = [
 ];
 
 const MB = 2 ** 20;
+const DEFAULT_CACHE_MB = 4096;
 
 /** Reads settings and bundle, loads the addon and moves the model to its devices; failing half-way frees everything. */
 export async function loadEngine(
@@ -96,12 +97,16 @@ export async function loadEngine(
   });
   throwIfAborted(signal);
   const plans = planReplicas(settings.devices, addon.devices(), settings.threads);
+  const modelBytes = IMAGE_PARTS.reduce((sum, name) => sum + manifest.parts[name].bytes, 0);
   const tokenizer = new TextTokenizer(await readTokenizer(bundle, signal), manifest.tokenizer);
 
   const meter = new Meter();
   const limits = batchLimits(settings);
   const cache = new FeatureCache<Kept>({
-    deviceBytes: settings.maxCacheSizeMb * MB,
+    deviceBytes:
+      settings.maxCacheSizeMb === undefined
+        ? defaultCacheBytes(plans, modelBytes)
+        : settings.maxCacheSizeMb * MB,
     hostBytes: settings.maxCpuCacheSizeMb * MB,
     ttlMs: settings.cacheTtlSeconds * 1000,
     move: (kept, to, stop) =>
@@ -125,7 +130,7 @@ export async function loadEngine(
     meter,
     limits,
     bundle: verified,
-    modelBytes: IMAGE_PARTS.reduce((sum, name) => sum + manifest.parts[name].bytes, 0),
+    modelBytes,
     deviceBytes: settings.deviceMemoryMb === undefined ? undefined : settings.deviceMemoryMb * MB,
     heldOn: (device) => pool.heldOn(device),
     makeRoom: (replica) => cache.evict((kept) => kept.replica === replica),
@@ -169,6 +174,21 @@ export async function loadEngine(
     throw error;
   }
   return { engine, facts: factsOf({ bundle, addon, pool, threshold }) };
+}
+
+/**
+ * What the cache may hold where nobody said: 4 GB, or half of what the tightest device has free beside its models. On the
+ * CPU there is no error to recover from when memory ends: the system ends the process.
+ */
+function defaultCacheBytes(plans: readonly ReplicaPlan[], modelBytes: number): number {
+  const left = new Map<string, number>();
+  for (const { device } of plans) {
+    if (device) left.set(device.id, (left.get(device.id) ?? device.freeBytes) - modelBytes);
+  }
+  return Math.max(
+    0,
+    Math.min(DEFAULT_CACHE_MB * MB, ...[...left.values()].map((bytes) => Math.floor(bytes / 2))),
+  );
 }
 
 function batchLimits(settings: Settings): Record<"encode" | "decode", BatchLimits> {

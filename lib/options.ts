@@ -111,7 +111,7 @@ export interface Settings {
   readonly callTimeoutMs: number;
   readonly featureCache: boolean;
   readonly cacheTtlSeconds: number;
-  readonly maxCacheSizeMb: number;
+  readonly maxCacheSizeMb: number | undefined;
   readonly maxCpuCacheSizeMb: number;
   readonly confidenceThreshold: number | undefined;
   readonly resolution: number | undefined;
@@ -139,7 +139,6 @@ const DEFAULTS = {
   callTimeoutMs: 0,
   featureCache: true,
   cacheTtlSeconds: 600,
-  maxCacheSizeMb: 4096,
   maxCpuCacheSizeMb: 0,
   maxPixels: 128_000_000,
   logLevel: "warn",

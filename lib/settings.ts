@@ -183,7 +183,7 @@ export const SETTINGS = {
   maxCacheSizeMb: {
     env: "MAX_CACHE_SIZE_MB",
     type: "MB",
-    fallback: "`4096`",
+    fallback: "`4096`, but at most half of what the devices have free beside the model",
     meaning: "Most memory of kept features on the devices, all together; least recently used ones go first.",
     schema: megabytes,
   },

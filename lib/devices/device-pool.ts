@@ -164,7 +164,8 @@ export class DevicePool {
       return loaded;
     }
     const coming = least(usable.filter(({ state }) => state === "loading"));
-    const chosen = coming && !(next && coming.queue.load >= this.#enough) ? coming : (next ?? coming ?? waiting[0]);
+    const chosen =
+      coming && !(next && coming.queue.load >= this.#enough) ? coming : (next ?? coming ?? waiting[0]);
     if (!chosen) throw this.#noneLeft();
     return chosen;
   }

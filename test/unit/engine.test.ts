@@ -67,6 +67,16 @@ describe("features", () => {
     await vi.waitFor(() => expect(short.state.liveFeatures).toBe(0), { interval: 5 });
   });
 
+  it("take at most half of what the device has free, unless told otherwise", async () => {
+    const little = { devices: [fakeDevice("cpu", { freeBytes: 2 ** 30 })] };
+    const { engine } = await openEngine(little);
+    const { maxBytes } = engine.cacheStats();
+    expect(maxBytes).toBeLessThan(2 ** 29);
+    expect(maxBytes).toBeGreaterThan(2 ** 29 - 1000);
+    expect((await openEngine(little, { maxCacheSizeMb: 4096 })).engine.cacheStats().maxBytes).toBe(2 ** 32);
+    expect((await openEngine()).engine.cacheStats().maxBytes).toBe(2 ** 32);
+  });
+
   it("move to the host's memory and back where a GPU has no more room", async () => {
     const { engine, acquire, state } = await openEngine(
       { devices: GPUS, featureBytes: 600_000 },

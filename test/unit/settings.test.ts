@@ -24,7 +24,6 @@ describe("settings", () => {
       callTimeoutMs: 0,
       featureCache: true,
       cacheTtlSeconds: 600,
-      maxCacheSizeMb: 4096,
       maxCpuCacheSizeMb: 0,
       maxPixels: 128_000_000,
       logLevel: "warn",
