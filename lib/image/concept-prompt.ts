@@ -35,6 +35,7 @@ export interface CheckedPrompt {
 
 const MAX_TEXTS = 1024;
 const MAX_EXEMPLARS = 256;
+const FOREIGN_KEYS = ["image", "picture", "source"];
 const KEYS = ["text", "exemplars", "threshold"];
 
 const exemplarSchema = z.strictObject({
@@ -54,7 +55,8 @@ const textsSchema = z
 /**
  * Checks a prompt against the picture it is for.
  *
- * @throws {Sam3Error} `INVALID_PROMPT`, `INVALID_BOX` naming the box, or `INVALID_ARGUMENT`
+ * @throws {Sam3Error} `INVALID_PROMPT`, `INVALID_BOX` naming the box, `INVALID_ARGUMENT`, or `UNSUPPORTED` for an
+ *   exemplar of another picture
  */
 export function checkPrompt(
   prompt: ConceptPrompt,
@@ -102,6 +104,7 @@ function checkThreshold(threshold: unknown): number | undefined {
 }
 
 function checkExemplars(exemplars: unknown): z.infer<typeof exemplarsSchema> {
+  if (Array.isArray(exemplars)) exemplars.forEach(refuseForeign);
   const read = exemplarsSchema.safeParse(exemplars);
   if (read.success) return read.data;
   throw new Sam3Error(
@@ -110,6 +113,18 @@ function checkExemplars(exemplars: unknown): z.infer<typeof exemplarsSchema> {
     {
       cause: read.error,
     },
+  );
+}
+
+/** An example is a place in the picture that is asked; one of another picture would need what no model here was seen to do. */
+function refuseForeign(exemplar: unknown, i: number): void {
+  if (typeof exemplar !== "object" || exemplar === null) return;
+  const key = FOREIGN_KEYS.find((name) => name in exemplar);
+  if (key === undefined) return;
+  throw new Sam3Error(
+    "UNSUPPORTED",
+    `Exemplar ${i} names a picture of its own ("${key}"). An exemplar is a box in the picture that is asked; examples from other pictures are not supported.`,
+    { details: { index: i } },
   );
 }
 

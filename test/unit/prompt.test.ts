@@ -91,7 +91,7 @@ describe("a concept prompt", () => {
     ["a list with an empty text", { text: ["cat", " "] }, "Text 1"],
     ["a number", { text: 5 }, "text"],
     ["a list with a number", { text: ["cat", 5] }, "1: must be text"],
-    ["too many texts", { text: Array(300).fill("cat") }, "256"],
+    ["too many texts", { text: Array(1025).fill("cat") }, "1024"],
     ["boxes that are no list", { text: "cat", exemplars: { box: [0, 0, 1, 1] } }, "list"],
     ["boxes bare", { text: "cat", exemplars: [[0, 0, 1, 1]] }, "0:"],
     ["a wrong label", { text: "cat", exemplars: [{ box: [0, 0, 1, 1], label: "bad" }] }, "negative"],
@@ -100,6 +100,15 @@ describe("a concept prompt", () => {
     ["an unknown key in an example", { exemplars: [{ box: [0, 0, 1, 1], lable: "negative" }] }, "lable"],
   ])("refuses %s", (_, prompt, words) => {
     expect(() => check(prompt)).toThrow(code("INVALID_PROMPT", words));
+  });
+
+  it("says that examples from other pictures are not supported", () => {
+    for (const key of ["image", "picture", "source"]) {
+      const foreign = { box: [0, 0, 9, 9], [key]: "other.png" };
+      expect(() => check({ text: "cat", exemplars: [{ box: [0, 0, 9, 9] }, foreign] })).toThrow(
+        code("UNSUPPORTED", "Exemplar 1 names a picture of its own"),
+      );
+    }
   });
 
   it.each([7, -0.1, Number.NaN, "0.5", null])("refuses the threshold %j", (threshold) => {
