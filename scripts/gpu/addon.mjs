@@ -4,8 +4,8 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 
 /** Environment of gpu-check.sh: where the addon was built, and the torch it was built with. */
-export const BUILT = required("SAM3_NODE_PREBUILD");
-export const LIBTORCH = required("SAM3_LIBTORCH");
+const BUILT = required("SAM3_NODE_PREBUILD");
+const LIBTORCH = required("SAM3_LIBTORCH");
 
 function required(name) {
   const value = process.env[name];
