@@ -152,7 +152,10 @@ export class Replica {
     const token = new this.#context.addon.CancelToken();
     const forget = onAbort(signal, () => token.cancel());
     try {
-      return await native.moveFeatures(features, to, token);
+      const moved = await native.moveFeatures(features, to, token);
+      if (this.#state === "ready") return moved;
+      moved.dispose();
+      throw this.#reason ?? closed();
     } finally {
       forget();
     }
@@ -290,17 +293,27 @@ export class Replica {
     const { items: outcomes, workMs } = await ask.call(native, asked as never, options);
     meter.observe("work", stage, workMs);
     const short: Item[] = [];
+    const fault = outcomes.find((it) => "error" in it && it.error?.code === "DEVICE_FAULT");
+    if (fault && "error" in fault) this.#fault(fault.error);
     items.forEach((item, i) => {
       const outcome = outcomes[i] as NativeOutcome<unknown> | undefined;
       if (outcome === undefined) {
         item.reject(
           new Sam3Error("INTERNAL", `The addon answered ${outcomes.length} of ${items.length} items.`),
         );
-      } else if (!("error" in outcome)) item.resolve({ value: outcome.value, workMs });
+      } else if (!("error" in outcome)) this.#deliver(item, stage, outcome.value, workMs);
       else if (outcome.error?.code === "OUT_OF_MEMORY" && !again) short.push(item);
       else item.reject(this.#failed(outcome.error, stage));
     });
     return short;
+  }
+
+  #deliver(item: Item, stage: Stage, value: unknown, workMs: number): void {
+    if (this.#state === "faulted" && (stage === "encodeImages" || stage === "encodeTexts")) {
+      // Made before the device failed, and of no use on it any more.
+      (value as NativeFeatures | NativeTextFeatures).dispose();
+      item.reject(this.#reason);
+    } else item.resolve({ value, workMs });
   }
 
   /** Once more one by one, after everything that can be spared was freed. */
@@ -315,16 +328,16 @@ export class Replica {
     await this.#ask(stage, items, true);
   }
 
-  /** The error an item fails with; a failed device takes the whole replica out. */
+  /** The error an item fails with. */
   #failed(error: unknown, stage: Stage): unknown {
     const code = (error as { code?: unknown } | null)?.code;
     if (code === "OUT_OF_MEMORY") return outOfMemory(this.name, stage, error, this.#native?.memory());
-    if (code === "DEVICE_FAULT") return this.#fault(error);
-    return error;
+    return code === "DEVICE_FAULT" ? this.#reason : error;
   }
 
-  #fault(error: unknown): Sam3Error {
-    if (this.#state === "faulted" && this.#reason) return this.#reason;
+  /** Takes the replica out of use: nothing that is on a failed device can be trusted. */
+  #fault(error: unknown): void {
+    if (this.#state === "faulted") return;
     const { logger, onFault } = this.#context;
     const said = error instanceof Error ? error.message : String(error);
     const reason = new Sam3Error(
@@ -340,7 +353,6 @@ export class Replica {
     this.#native
       ?.close()
       .catch((closing: unknown) => logger.error(`closing ${this.name} failed: ${String(closing)}`));
-    return reason;
   }
 }
 

@@ -385,5 +385,5 @@ describe("whatever happens in whatever order", () => {
       }),
       { numRuns: 60 },
     );
-  });
+  }, 180_000);
 });
