@@ -1,5 +1,5 @@
 import type { Call, CallOptions } from "../call.js";
-import { captureCaller, toSam3Error } from "../caller.js";
+import { captureCaller } from "../caller.js";
 import type { Engine } from "../devices/engine.js";
 import type { CacheOutcome, FeatureLease, Settled } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
@@ -19,7 +19,7 @@ import {
   prepareObjects,
   type SingleConceptPrompt,
 } from "./prepare-prompts.js";
-import { allFulfilled } from "./settle.js";
+import { allFulfilled, withCoded } from "./settle.js";
 
 // The safety net for a picture that was never disposed: its features are given up when it is collected, and a line says so.
 const abandoned = new FinalizationRegistry<{ readonly lease: FeatureLease; readonly logger: Logger }>(
@@ -233,11 +233,4 @@ export class EncodedImage {
       }
     });
   }
-}
-
-/** The reason of a failure as a `Sam3Error` with the stack of the caller. */
-export function withCoded<T>(answer: Settled<T>, caller: ReturnType<typeof captureCaller>): Settled<T> {
-  return answer.status === "fulfilled"
-    ? answer
-    : { status: "rejected", reason: toSam3Error(answer.reason, caller) };
 }

@@ -9,7 +9,7 @@ import { prepareConcept } from "./ask-concepts.js";
 import { type ConceptOptions, readConceptOptions } from "./concept-options.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import type { ConceptResult } from "./concept-result.js";
-import { EncodedImage, withCoded } from "./encoded-image.js";
+import { EncodedImage } from "./encoded-image.js";
 import { inParallel } from "./in-parallel.js";
 import { LeasedPicture } from "./leased-picture.js";
 import { type ObjectOptions, readObjectOptions } from "./object-options.js";
@@ -22,7 +22,7 @@ import {
   prepareObjects,
   type SingleConceptPrompt,
 } from "./prepare-prompts.js";
-import { allFulfilled, allRejected } from "./settle.js";
+import { allFulfilled, allRejected, withCoded } from "./settle.js";
 import type { ImageInput } from "./take-image.js";
 import type { TileOptions } from "./tile-layout.js";
 import { segmentTiled } from "./tiled-concept.js";

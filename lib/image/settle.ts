@@ -1,3 +1,4 @@
+import { type Caller, toSam3Error } from "../caller.js";
 import type { Settled } from "../devices/requests.js";
 
 /** What a function gives or throws, as a value. */
@@ -35,4 +36,11 @@ export async function batchOfFulfilled<T, R>(
   const answers = good.length === 0 ? [] : await work(good);
   let next = 0;
   return list.map((one) => (one.status === "rejected" ? one : (answers[next++] as Settled<R>)));
+}
+
+/** The reason of a failure as a `Sam3Error` with the stack of the caller. */
+export function withCoded<T>(answer: Settled<T>, caller: Caller): Settled<T> {
+  return answer.status === "fulfilled"
+    ? answer
+    : { status: "rejected", reason: toSam3Error(answer.reason, caller) };
 }
