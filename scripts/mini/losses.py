@@ -199,3 +199,10 @@ def exemplar_name_loss(logits, own):
     if len(logits) == 0:
         return logits.sum()
     return 0.5 * F.cross_entropy(logits[:, :8], own[:, 1].long()) + F.cross_entropy(logits[:, 8:], own[:, 2].long())
+
+
+def exemplar_label_loss(logits, labels):
+    """Each box's token must tell whether the box is positive (1) or negative (0)."""
+    if len(logits) == 0:
+        return logits.sum()
+    return F.binary_cross_entropy_with_logits(logits, labels.float())

@@ -249,6 +249,8 @@ class Helpers(nn.Module):
         self.fpn_place = nn.Linear(width, 16)
         self.memory_place = nn.Linear(width, 16)
         self.object_cover = nn.Linear(width, 1)
+        self.pixel_place = nn.Linear(width, 16)
+        self.box_label = nn.Linear(width, 1)
         self.word_scale = nn.Parameter(torch.tensor(0.125))
         self.word_bias = nn.Parameter(torch.tensor(-3.0))
         for layer in (self.vit_kinds, self.fpn_kinds, self.prompt_cover, self.object_cover):

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from losses import cover_loss, mask_terms
 
-OBJECT_PICTURES, OBJECTS = 2, 10  # per step
 LOGIT_BOUND = 32.0  # of masks given back as prompts
 
 
@@ -75,20 +74,20 @@ def answer_losses(masks, quality, gold):
     }
 
 
-def object_losses(net, cover, tokens, data, rng):
-    """Object prompts on a few pictures of the batch, two or three rounds each; one kind of first prompt per group.
+def object_losses(net, cover, tokens, data, rng, pictures=2, objects=10):
+    """Object prompts on a few pictures of the batch, two or three rounds each; half start with clicks, half with boxes.
 
     cover is a training-only head that must tell from each place whether the object covers it.
     """
     with_objects = np.unique(data["objects"][:, 0].long().numpy())
-    pictures = rng.permutation(with_objects)[:OBJECT_PICTURES]
-    candidates = [i for i, o in enumerate(data["objects"]) if int(o[0]) in pictures and (data["masks"][i] > 0.5).any()]
-    chosen = [candidates[i] for i in rng.permutation(len(candidates))[:OBJECTS]]
+    at = rng.permutation(with_objects)[:pictures]
+    candidates = [i for i, o in enumerate(data["objects"]) if int(o[0]) in at and (data["masks"][i] > 0.5).any()]
+    chosen = [candidates[i] for i in rng.permutation(len(candidates))[:objects]]
     if not chosen:
         return {}
-    tokens = tokens.index_select(0, torch.from_numpy(pictures))
+    tokens = tokens.index_select(0, torch.from_numpy(at))
     features = net.features(tokens.detach() + 0.3 * (tokens - tokens.detach()))  # concepts come first on the picture side
-    place_of = {int(p): i for i, p in enumerate(pictures)}
+    place_of = {int(p): i for i, p in enumerate(at)}
     losses = {}
     half = (len(chosen) + 1) // 2
     for kind, group in (("click", chosen[:half]), ("mask" if rng.random() < 0.15 else "box", chosen[half:])):
@@ -98,7 +97,7 @@ def object_losses(net, cover, tokens, data, rng):
         own = [f.index_select(0, rows) for f in features]
         for name, value in rounds(net, cover, own, data["masks"][group], data["objects"][group, 3:7].numpy(), kind, rng).items():
             losses[name] = losses.get(name, 0) + value * (len(group) / len(chosen))
-    losses["object_score"] = absent_loss(net, features, data, pictures, rng)
+    losses["object_score"] = absent_loss(net, features, data, at, rng)
     return losses
 
 
@@ -116,9 +115,9 @@ def rounds(net, cover, features, gold, boxes, kind, rng):
     sums = {}
     for turn in range(count):
         points = (torch.from_numpy(places) + 0.5) * cell - 0.5
-        masks, quality, score, places_seen = net(features, points, torch.from_numpy(labels), mask, has_mask)
+        masks, quality, score, steps = net(features, points, torch.from_numpy(labels), mask, has_mask)
         here = answer_losses(masks, quality, gold)
-        here["object_cover"] = cover_loss(cover(places_seen).squeeze(-1), coarse)
+        here["object_cover"] = cover_loss(cover(steps[-1][1]).squeeze(-1), coarse)
         here["object_score"] = F.binary_cross_entropy_with_logits(score, torch.ones_like(score))
         for name, value in here.items():
             sums[name] = sums.get(name, 0) + value / count

@@ -132,8 +132,8 @@ def make_prompt(objects, kind, rng, slack=0.06):
 
 
 MOST_TARGETS = 8  # per prompt, in training
-TRAINING_MIX = {"present": 0.20, "absent_half": 0.12, "absent": 0.06, "unknown": 0.05, "exemplar": 0.22,
-                "exemplar_negative": 0.12, "text_negative": 0.15, "text_exemplar": 0.08}
+TRAINING_MIX = {"present": 0.12, "absent_half": 0.10, "absent": 0.04, "unknown": 0.04, "exemplar": 0.15,
+                "exemplar_negative": 0.18, "text_negative": 0.20, "text_exemplar": 0.17}
 
 
 def training_prompts(objects, count, rng):
@@ -144,7 +144,7 @@ def training_prompts(objects, count, rng):
         if len(prompts) == count:
             break
         kind = str(rng.choice(names, p=weights))
-        if attempt < 2 and rng.random() < (0.65, 0.5)[attempt]:
+        if attempt < 2 and rng.random() < (0.5, 0.35)[attempt]:
             kind = ["present", "absent_half"][attempt]
         prompt = make_prompt(objects, kind, rng)
         if prompt is None or len(prompt["targets"]) > MOST_TARGETS:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from losses import (
-    box_iou_terms, box_losses, box_owners, cover_loss, dense_targets, exemplar_loss, exemplar_name_loss, local_masks,
+    box_iou_terms, box_losses, box_owners, cover_loss, dense_targets, exemplar_label_loss, exemplar_loss, exemplar_name_loss, local_masks,
     mask_losses, match, name_loss, place_loss, score_loss, word_loss,
 )
 from model import place_code
@@ -18,7 +18,8 @@ ALL_PLACES_FROM = 0.8  # place in the schedule from which every pair sees the wh
 WEIGHTS = {
     "score": 2.0, "presence": 1.5, "l1": 5.0, "giou": 2.0, "mask": 4.0, "dice": 4.0, "semantic": 1.0,
     "vit_kinds": 6.0, "fpn_kinds": 6.0, "fpn_box": 1.0, "fine": 1.5, "cover": 16.0,
-    "vit_names": 1.5, "fpn_names": 1.5, "vit_local": 2.0, "word": 6.0, "exemplar": 6.0, "exemplar_names": 1.5, "level": 0.1, "fpn_place": 2.0, "memory_place": 2.0,
+    "vit_names": 1.5, "fpn_names": 1.5, "vit_local": 2.0, "word": 6.0, "exemplar": 6.0, "exemplar_names": 1.0, "exemplar_label": 1.0, "level": 0.1, "fpn_place": 1.5,
+    "memory_place": 2.0, "pixel_place": 2.0,
     "object_cover": 16.0, "object_mask": 2.0, "object_dice": 2.0, "object_quality": 1.0, "object_score": 0.3,
 }
 
@@ -70,11 +71,15 @@ def prompt_features(net, data, text, coarse, cls_for_text):
 
 
 def choose_for_masks(data, generator):
-    """A few pictures, and the pairs on them whose masks are trained: the fine maps are dear. Pairs with objects first."""
+    """A few pictures, and the pairs on them whose masks are trained: the fine maps are dear.
+
+    Pairs with many objects rather: telling those apart is what takes longest.
+    """
     pictures = torch.randperm(len(data["pixels"]), generator=generator)[:MASK_PICTURES]
     mine = (data["row"][:, None] == pictures).any(1).nonzero().squeeze(1)
-    mine = mine[torch.randperm(len(mine), generator=generator)].tolist()
-    return pictures, sorted(mine, key=lambda p: not data["targets"][p])[:MASK_PAIRS]
+    luck = torch.rand(len(mine), generator=generator).tolist()
+    best = sorted(zip(mine.tolist(), luck), key=lambda item: -item[1] * len(data["targets"][item[0]]))
+    return pictures, [p for p, _ in best[:MASK_PAIRS]]
 
 
 def places_to_keep(covered, generator):
@@ -120,6 +125,19 @@ class Step(torch.nn.Module):
                 losses |= object_losses(self.objects, self.helpers.object_cover, tokens, data, rng)
         return losses
 
+    def pixel_place_loss(self, pixel, wanted_of, data):
+        """Pixel features must tell the centre of their object, or masks of like objects run together: every second cell."""
+        cells = self.helpers.pixel_place(pixel[:, :, ::2, ::2].flatten(2).transpose(1, 2))
+        total, count = cells.sum() * 0, 0
+        for seen, targets in zip(cells, wanted_of):
+            if targets:
+                masks = data["masks"][targets]
+                cover, owner = F.avg_pool2d(masks[:, None], masks.shape[-1] // (2 * self.net.grid)).flatten(1).max(0)
+                at = cover > 0.5
+                centres = place_code(data["objects"][targets, 3:5])[owner[at]]
+                total, count = total + (seen[at] - centres).pow(2).mean(-1).sum(), count + int(at.sum())
+        return total / max(count, 1)
+
     def exported(self):
         """The weights that make up the model, by their names in an exported folder."""
         return {**self.net.model.state_dict(), **self.objects.state_dict()}
@@ -164,6 +182,7 @@ class Step(torch.nn.Module):
                 truth[4], helpers.word_scale, helpers.word_bias,
             ),
             "exemplar_names": exemplar_name_loss(helpers.box_names(made), own),
+            "exemplar_label": exemplar_label_loss(helpers.box_label(made).squeeze(-1), data["labels"][pair, at]),
         }
 
     def concept_losses(self, data, tokens, coarse, prompt, mask, truth, progress, generator):
@@ -250,6 +269,7 @@ class Step(torch.nn.Module):
         )
         found = net.masks_of(hidden[chosen[:, None], slots], pixel)[used, place]
         losses["mask"], losses["dice"] = mask_losses(found, data["masks"][wanted])
+        losses["pixel_place"] = self.pixel_place_loss(pixel, wanted_of, data)
         covered = torch.stack([data["masks"][t].sum(0) for t in wanted_of])
         losses["semantic"] = cover_loss(semantic, F.avg_pool2d(covered[:, None], 2)[:, 0].clamp(0, 1))
         return losses
