@@ -5,7 +5,8 @@
 //   node scripts/build-native.mjs --run-tests <folder>  then run the native tests on the fixtures of that folder
 //
 // SAM3_LIBTORCH names the libtorch to build against; SAM3_BUILD_JOBS the compilers at a time;
-// SAM3_SANITIZE (for example address,undefined) builds into build/sanitize/ instead, for the native tests.
+// SAM3_SANITIZE (for example address,undefined) builds the native tests alone, into build/sanitize/, where anything
+// found ends them: `node scripts/sanitize.mjs` does it with everything that belongs to it.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
@@ -79,7 +80,8 @@ if (Object.entries(expected).some(([name, value]) => cached(name) !== value)) {
     `--CDSAM3_SANITIZE=${sanitize}`,
   ]);
 }
-run(process.execPath, [cmakeJs, "build", ...common]);
+// A sanitizer's addon could not be loaded into a Node without it.
+run(process.execPath, [cmakeJs, "build", ...common, ...(sanitize ? ["--target", "core_tests"] : [])]);
 
 if (fixtures !== undefined) {
   const binary = join(root, out, "tests", process.platform === "win32" ? "core_tests.exe" : "core_tests");
@@ -88,5 +90,10 @@ if (fixtures !== undefined) {
   run(binary, [fixtures], {
     [variable]: [lib, process.env[variable]].filter(Boolean).join(delimiter),
     GOMP_SPINCOUNT: "20000", // as the loader does
+    ...(sanitize && {
+      // A lack of memory is tested by asking for more than there is.
+      ASAN_OPTIONS: "allocator_may_return_null=1:detect_stack_use_after_return=1:check_initialization_order=1",
+      UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1",
+    }),
   });
 }

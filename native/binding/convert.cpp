@@ -108,6 +108,8 @@ BundleSpec read_bundle(const Napi::Object& object) {
   spec.mean = read_triple(object, "mean");
   spec.std = read_triple(object, "std");
   spec.mask_threshold = read_number(object, "maskThreshold");
+  spec.stability_delta = read_number(object, "stabilityDelta");
+  spec.stability_threshold = read_number(object, "stabilityThreshold");
   spec.context_length = read_integer(object, "contextLength");
   spec.pad_token = read_integer(object, "padToken");
   const auto parts = read_object_of(object, "parts");

@@ -1,5 +1,6 @@
 #include "binding/replica.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,7 +51,7 @@ std::vector<Item<T>> read_items(const Napi::Value& value, const Read& read) {
 }
 
 std::size_t read_at_once(const Napi::Value& options) {
-  const Napi::Value value = options.IsObject() ? options.As<Napi::Object>().Get("atOnce") : options;
+  const Napi::Value value = options.IsObject() ? options.As<Napi::Object>().Get("atOnce") : options.Env().Undefined();
   const double at_once = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
   if (!(at_once >= 1)) throw Error("INVALID_ARGUMENT", "atOnce is not a number of items.");
   return static_cast<std::size_t>(std::min(at_once, 1e6));
@@ -101,12 +102,14 @@ Napi::Function ReplicaHandle::define(Napi::Env env) {
 }
 
 ReplicaHandle::ReplicaHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ReplicaHandle>(info) {
-  const auto options = info[0].As<Napi::Object>();
   try {
+    const auto options = info[0].As<Napi::Object>();
     replica_ = std::make_shared<Replica>(options.Get("device").As<Napi::String>().Utf8Value(),
                                          options.Get("threads").As<Napi::Number>().Int32Value());
   } catch (const Error& error) {
     throw coded_error(info.Env(), error);
+  } catch (const Napi::Error& error) {
+    throw coded_error(info.Env(), Error("INVALID_ARGUMENT", error.Message()));
   } catch (const std::exception& error) {
     throw coded_error(info.Env(), name_failure(std::current_exception(), "DEVICE_FAULT", "Opening the device failed"));
   }

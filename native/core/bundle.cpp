@@ -1,5 +1,6 @@
 #include "core/bundle.h"
 
+#include <ATen/Context.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/script.h>
@@ -111,6 +112,12 @@ std::size_t retarget(jit::Module& module, c10::Device device) {
 
 Bundle Bundle::load(const BundleSpec& spec, c10::Device device, const CancelToken& cancel,
                     const PartCallback& on_part) {
+  if (!device.is_cpu()) {
+    // Of the whole process. What a bundle keeps in fp32 is to be computed in it: convolutions in TF32, libtorch's default,
+    // are off by a thousandth.
+    at::globalContext().setAllowTF32CuDNN(false);
+    at::globalContext().setAllowTF32CuBLAS(false);
+  }
   Bundle bundle;
   bundle.spec_ = spec;
   for (const auto& [name, path] : spec.parts) {

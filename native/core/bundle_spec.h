@@ -19,9 +19,9 @@ struct BundleSpec {
   std::array<double, 3> mean{};
   std::array<double, 3> std{};
   double mask_threshold = 0;
-  // When the object decoder's single mask is taken as it is; the official model's figures.
-  double stability_delta = 0.05;
-  double stability_threshold = 0.98;
+  // The object decoder's single mask is taken as it is where so large a share of the cells over -delta is over delta.
+  double stability_delta = 0;
+  double stability_threshold = 0;
   std::int64_t context_length = 0;
   std::int64_t pad_token = 0;
   // Name and absolute path of every part, in the order of loading.

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <initializer_list>
 #include <new>
+#include <regex>
 #include <string_view>
 
 namespace sam3 {
@@ -27,6 +28,30 @@ const char* code_from_text(std::string_view text, const char* otherwise) {
     return "DEVICE_FAULT";
   }
   return otherwise;
+}
+
+// What was asked for and what was free, as libtorch's allocators say it; empty where they do not.
+std::string memory_figures(const std::string& text) {
+  std::smatch found;
+  std::string figures;
+  if (std::regex_search(text, found, std::regex("[Tt]ried to allocate ([0-9.]+ (?:[KMGT]iB|bytes))"))) {
+    figures = found[1].str() + " were asked for";
+  }
+  if (std::regex_search(text, found, std::regex("of which ([0-9.]+ (?:[KMGT]iB|bytes)) is free"))) {
+    figures += (figures.empty() ? "" : ", ") + found[1].str() + " were free";
+  }
+  return figures;
+}
+
+Error out_of_memory(const std::string& doing, const std::string& text) {
+  const std::string figures = memory_figures(text);
+  return Error("OUT_OF_MEMORY", doing + ": " + (figures.empty() ? essence(text) : "out of memory, " + figures));
+}
+
+// A failure told apart by its text alone.
+Error from_text(const char* otherwise, const std::string& doing, const std::string& text) {
+  const std::string code = code_from_text(text, otherwise);
+  return code == "OUT_OF_MEMORY" ? out_of_memory(doing, text) : Error(code, doing + ": " + essence(text));
 }
 
 }  // namespace
@@ -58,17 +83,15 @@ Error name_failure(std::exception_ptr failure, const char* otherwise, const std:
   } catch (const Error& error) {
     return error;
   } catch (const c10::OutOfMemoryError& error) {
-    return Error("OUT_OF_MEMORY", doing + ": " + essence(error.what_without_backtrace()));
+    return out_of_memory(doing, error.what_without_backtrace());
   } catch (const c10::AcceleratorError& error) {
-    return Error(code_from_text(error.what_without_backtrace(), "DEVICE_FAULT"),
-                 doing + ": " + essence(error.what_without_backtrace()));
+    return from_text("DEVICE_FAULT", doing, error.what_without_backtrace());
   } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    return Error(code_from_text(text, otherwise), doing + ": " + essence(text));
+    return from_text(otherwise, doing, error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
     return Error("OUT_OF_MEMORY", doing + ": the process has too little memory");
   } catch (const std::exception& error) {
-    return Error(code_from_text(error.what(), otherwise), doing + ": " + essence(error.what()));
+    return from_text(otherwise, doing, error.what());
   } catch (...) {
     return Error("INTERNAL", doing + ": an unknown C++ exception");
   }

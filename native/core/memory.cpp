@@ -88,7 +88,9 @@ std::size_t fit_at_once(c10::Device device, std::int64_t bytes_each, std::size_t
 
 void give_back_memory(c10::Device device) {
   if (!device.is_cpu()) {
-    c10::getDeviceAllocator(device.type())->emptyCache();
+    auto* const allocator = c10::getDeviceAllocator(device.type());
+    allocator->emptyCache();
+    allocator->resetPeakStats(device.index());
     return;
   }
 #if defined(__GLIBC__)

@@ -11,7 +11,8 @@ namespace sam3 {
 struct MemoryView {
   std::uint64_t total_bytes = 0;
   std::uint64_t free_bytes = 0;
-  // Taken from the device by this process's tensors, and the most there ever was; unknown on the CPU.
+  // Taken from the device by this process's tensors, and the most there was since memory was last given back; unknown on
+  // the CPU.
   std::optional<std::uint64_t> allocated_bytes;
   std::optional<std::uint64_t> peak_bytes;
   // Not free, but kept by libtorch for its own next need.

@@ -5,15 +5,14 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <optional>
 
 #include "core/bundle.h"
 #include "core/devices.h"
 #include "core/image_model.h"
 #include "core/part.h"
+#include "core/queries.h"
 
 namespace sam3 {
 namespace {
@@ -81,64 +80,6 @@ template class Features<TextTensors>;
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", message); }
-
-bool all_finite(const std::vector<float>& values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-}
-
-void check_image(const ImageFeatures& image, const ReplicaState& state) {
-  if (image.owner() != &state) refuse("The picture was encoded by another replica.");
-  if (image.tier() != Tier::device) refuse("The picture's features are in the host's memory. Move them back first.");
-}
-
-PixelView check(const Pixels& pixels, const ReplicaState&, const BundleSpec&) {
-  if (pixels.data == nullptr || pixels.width < 1 || pixels.height < 1 ||
-      pixels.bytes / 3 / static_cast<std::size_t>(pixels.width) < static_cast<std::size_t>(pixels.height)) {
-    refuse("The picture has fewer bytes than width * height * 3.");
-  }
-  return {pixels.data, pixels.width, pixels.height};
-}
-
-std::vector<std::int32_t> check(const std::vector<std::int32_t>& ids, const ReplicaState&, const BundleSpec& spec) {
-  if (ids.empty() || static_cast<std::int64_t>(ids.size()) > spec.context_length) {
-    refuse("A text is 1 to " + std::to_string(spec.context_length) + " tokens, not " + std::to_string(ids.size()) + ".");
-  }
-  if (std::any_of(ids.begin(), ids.end(), [](std::int32_t id) { return id < 0; })) refuse("A token is negative.");
-  return ids;
-}
-
-ConceptQuery check(const ConceptPrompt& prompt, const ReplicaState& state, const BundleSpec&) {
-  check_image(*prompt.image, state);
-  if (prompt.text->owner() != &state) refuse("The text was encoded by another replica.");
-  if (prompt.boxes.size() != prompt.labels.size() * 4) refuse("An exemplar box is four numbers and one label.");
-  if (!all_finite(prompt.boxes)) refuse("An exemplar box holds something that is not a number.");
-  if (std::any_of(prompt.labels.begin(), prompt.labels.end(), [](std::uint8_t label) { return label > 1; })) {
-    refuse("An exemplar's label is 0 or 1.");
-  }
-  if (std::isnan(prompt.threshold)) refuse("The threshold is not a number.");
-  return {&prompt.image->tensors(), &prompt.text->tensors(), prompt.boxes, prompt.labels, prompt.threshold,
-          prompt.semantic};
-}
-
-ObjectQuery check(const ObjectPrompt& prompt, const ReplicaState& state, const BundleSpec& spec) {
-  check_image(*prompt.image, state);
-  if (prompt.points.size() != prompt.labels.size() * 2) refuse("A point is two numbers and one label.");
-  if (!all_finite(prompt.points)) refuse("A point holds something that is not a number.");
-  if (std::any_of(prompt.labels.begin(), prompt.labels.end(), [](std::int32_t label) { return label < 0 || label > 3; })) {
-    refuse("A point's label is 0, 1, 2 or 3.");
-  }
-  if (prompt.labels.empty() && !prompt.has_mask) refuse("An object prompt needs a point, a box or a mask.");
-  const auto cells = static_cast<std::size_t>(spec.mask_size * spec.mask_size);
-  if (prompt.has_mask && prompt.mask.size() != cells) {
-    refuse("A prompt's mask has " + std::to_string(cells) + " cells, not " + std::to_string(prompt.mask.size()) + ".");
-  }
-  if (!all_finite(prompt.mask)) refuse("A prompt's mask holds something that is not a number.");
-  if (!std::isfinite(prompt.mask_threshold)) refuse("The mask threshold is not a number.");
-  return {&prompt.image->tensors(), prompt.points,         prompt.labels,        prompt.mask,
-          prompt.multimask,         prompt.mask_threshold, prompt.max_hole_area, prompt.max_sprinkle_area};
-}
-
 // What the items ask, in a form the model takes; those that ask for nothing sensible are answered at once.
 template <class Query, class Asked, class T>
 std::vector<Query> check_all(const std::vector<Item<Asked>>& items, const ReplicaState& state, const BundleSpec& spec,
@@ -150,7 +91,7 @@ std::vector<Query> check_all(const std::vector<Item<Asked>>& items, const Replic
       continue;
     }
     try {
-      queries[i] = check(std::get<Asked>(items[i].asked), state, spec);
+      queries[i] = to_query(std::get<Asked>(items[i].asked), &state, spec);
     } catch (const Error& error) {
       answers.fail(i, error);
     }
@@ -325,7 +266,9 @@ void Replica::move_features(ImageRef features, Tier to, CancelRef cancel, Done<I
   submit<ImageRef>(
       {std::move(cancel)}, "Moving the features failed",
       [state = state_, features = std::move(features), to](double) -> ImageRef {
-        if (features->owner() != state.get()) refuse("The picture was encoded by another replica.");
+        if (features->owner() != state.get()) {
+          throw Error("INVALID_ARGUMENT", "The picture was encoded by another replica.");
+        }
         const c10::Device target = to == Tier::host ? c10::Device(c10::kCPU) : state->device();
         auto moved = features->tensors().copy_to(target);
         finish_work_on(state->device());

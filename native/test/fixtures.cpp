@@ -74,6 +74,8 @@ BundleSpec read_spec(int seed) {
   spec.mean = manifest.triple("mean");
   spec.std = manifest.triple("std");
   spec.mask_threshold = std::stod(manifest.find("\"mask\"\\s*:\\s*(-?[\\d.]+)"));
+  spec.stability_delta = std::stod(manifest.find("\"multimaskStabilityDelta\"\\s*:\\s*([\\d.]+)"));
+  spec.stability_threshold = std::stod(manifest.find("\"multimaskStabilityThreshold\"\\s*:\\s*([\\d.]+)"));
   spec.context_length = manifest.integer("contextLength");
   spec.pad_token = manifest.integer("padToken");
   for (const char* part : {"image_encoder", "text_encoder", "concept_decoder", "object_decoder", "tracker_constants"}) {

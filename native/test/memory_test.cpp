@@ -2,6 +2,8 @@
 
 #include <torch/script.h>
 
+#include <cstdio>
+
 #include "check.h"
 #include "core/features.h"
 #include "model.h"

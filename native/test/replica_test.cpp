@@ -33,7 +33,7 @@ std::string code_of(const Outcome<T>& outcome) {
 
 // A replica with the tiny bundle, and its calls as plain functions.
 struct Tiny {
-  Replica replica{"cpu", 1};
+  Replica replica{test_device().str(), 1};
   ConceptCase one{0, cases(0).front()};
 
   Outcome<LoadReport> load() {

@@ -12,7 +12,7 @@ from sam3_export.bundle import export_bundle
 from sam3_export.checkpoint import Checkpoint
 from sam3_export.tokenizer import write_bpe_tokenizer
 from tiny_models.faults import write_fault_bundle
-from tiny_models.fixtures import CASES, build_case, save_fixture
+from tiny_models.fixtures import CASES, build_case, save_fixture, save_for_javascript
 from tiny_models.model import tiny_model
 from tiny_models.objects import OBJECT_CASES, build_object_case, tracker_of
 
@@ -34,7 +34,7 @@ A case holds one picture and N prompts:
   final_masks  [n,H,W] bool: logits resized to H x W (bilinear, align_corners false) > 0
   final_semantic [N,H,W] bool: probabilities resized likewise > 0.5
 
-<seed>/objects/<case>.pt   object prompts and what transformers' Sam3TrackerModel answers; one picture, N objects:
+<seed>/objects/<case>.pt, .safetensors   object prompts and what transformers' Sam3TrackerModel answers; one picture, N objects:
   picture      [H,W,3] uint8
   points       [N,P,2] fp32 in pixels of the picture, corners of boxes last; P may be 0
   labels       [N,P] int64: 1 positive, 0 negative, 2 and 3 corners of a box
@@ -59,7 +59,9 @@ def write_seed(seed: int, folder: Path) -> None:
     tracker = tracker_of(model)
     (folder / "objects").mkdir()
     for index, case in enumerate(OBJECT_CASES):
-        save_fixture(build_object_case(tracker, case, 1000 * seed + 500 + index), folder / "objects" / f"{case.name}.pt")
+        tensors = build_object_case(tracker, case, 1000 * seed + 500 + index)
+        save_fixture(tensors, folder / "objects" / f"{case.name}.pt")
+        save_for_javascript(tensors, folder / "objects" / f"{case.name}.safetensors")
     checkpoint = Checkpoint(model, "transformers", "0" * 64, tracker_trained=True, licence="Random weights.")
     export_bundle(
         checkpoint,

@@ -2,7 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { loadAddon } from "../../lib/native/load.js";
-import { noise, openTiny, scenario, tinyBundle } from "./support.js";
+import { encodeOne, noise, openTiny, scenario, tinyBundle, withTokens } from "./support.js";
 
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
@@ -46,7 +46,7 @@ describe("memory", () => {
     const addon = loadAddon();
     const once = async () => {
       const replica = await openTiny(addon);
-      const { features } = await replica.encodeImage(noise(320, 240), new addon.CancelToken());
+      const features = await encodeOne(addon, replica, noise(320, 240));
       features.dispose();
       expect(replica.stats().featureBytes).toBe(0);
       await replica.close();
@@ -73,7 +73,7 @@ describe("memory", () => {
     let total = 0;
     let most = 0;
     for (let i = 0; i < 340; i++) {
-      total += (await replica.encodeImage(picture, new addon.CancelToken())).features.bytes;
+      total += (await encodeOne(addon, replica, picture)).bytes;
       most = Math.max(most, replica.stats().featureBytes);
     }
     // V8 collects when 64 MB of outside memory were reported to it.
@@ -91,7 +91,10 @@ describe("the event loop", () => {
     const picture = noise(1920, 1080);
     const start = performance.eventLoopUtilization();
     const calls: Promise<unknown>[] = [second.load(tinyBundle(1), new addon.CancelToken(), () => {})];
-    for (let i = 0; i < 20; i++) calls.push(replica.encodeImage(picture, new addon.CancelToken()));
+    for (let i = 0; i < 5; i++) {
+      const items = withTokens(addon, Array(4).fill({ pixels: picture }));
+      calls.push(replica.encodeImages(items, { atOnce: 4 }));
+    }
     await Promise.all(calls);
     const { utilization } = performance.eventLoopUtilization(start);
     await Promise.all([replica.close(), second.close()]);

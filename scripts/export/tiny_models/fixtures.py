@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sam3_export.model import Sam3
@@ -91,3 +92,8 @@ class Fixture(nn.Module):
 def save_fixture(tensors: dict[str, Tensor], path: Path) -> None:
     """C++: `torch::jit::load(path).named_buffers()`."""
     save(torch.jit.script(Fixture(tensors)), path)
+
+
+def save_for_javascript(tensors: dict[str, Tensor], path: Path) -> None:
+    """The same as a safetensors file, which a test in JavaScript reads in a few lines."""
+    save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path)
