@@ -1,6 +1,7 @@
 import type { Call } from "../call.js";
 import type { Engine } from "../devices/engine.js";
 import type { ConceptRequest, FeatureLease, Settled } from "../devices/requests.js";
+import type { NativeConceptObjects } from "../native/addon.js";
 import { type ConceptPrompt, checkPrompt } from "./concept-prompt.js";
 import { type FoundText, foundText } from "./concept-result.js";
 import { suppressDuplicates } from "./suppress-duplicates.js";
@@ -33,7 +34,7 @@ export function prepareConcept(
   });
 }
 
-/** Asks for every text in one batch; the answer keeps their order, and equal requests are asked once. */
+/** Asks for every text in one batch; the answer keeps their order. */
 export async function askConcepts(
   engine: Engine,
   lease: FeatureLease,
@@ -41,6 +42,22 @@ export async function askConcepts(
   semantic: boolean,
   call: Call,
 ): Promise<Settled<FoundText>[]> {
+  const answers = await answersTo(engine, lease, asked, semantic, call);
+  return answers.map((answer, i): Settled<FoundText> => {
+    if (answer.status === "rejected") return answer;
+    const text = asked[i] as AskedText;
+    return { status: "fulfilled", value: foundText(text.prompt, text, answer.value, lease) };
+  });
+}
+
+/** What the addon answers to every text, in order. Equal requests are asked once, so that their answers are equal too. */
+export async function answersTo(
+  engine: Engine,
+  lease: FeatureLease,
+  asked: readonly AskedText[],
+  semantic: boolean,
+  call: Call,
+): Promise<Settled<NativeConceptObjects>[]> {
   const places = new Map<string, number>();
   const requests: ConceptRequest[] = [];
   const placeOf = asked.map(({ request }) => {
@@ -52,11 +69,7 @@ export async function askConcepts(
     return requests.push({ ...request, semantic }) - 1;
   });
   const answers = await engine.segmentConcepts(lease, requests, call);
-  return asked.map((text, i) => {
-    const answer = answers[placeOf[i] as number] as (typeof answers)[number];
-    if (answer.status === "rejected") return answer;
-    return { status: "fulfilled", value: foundText(text.prompt, text, answer.value, lease) };
-  });
+  return placeOf.map((place) => answers[place] as Settled<NativeConceptObjects>);
 }
 
 /** Leaves out what another text found with a better score, and counts it. */

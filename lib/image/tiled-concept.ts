@@ -6,7 +6,7 @@ import { Sam3Error } from "../errors.js";
 import { Mask } from "../masks/mask.js";
 import { place, type Rect, unite } from "../masks/runs.js";
 import type { NativeConceptObjects } from "../native/addon.js";
-import { prepareConcept, withoutDuplicates } from "./ask-concepts.js";
+import { answersTo, prepareConcept, withoutDuplicates } from "./ask-concepts.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import { ConceptResult, type FoundText, foundText } from "./concept-result.js";
 import { inParallel } from "./in-parallel.js";
@@ -54,8 +54,7 @@ export async function segmentTiled(
   const { contentHash } = opened.source;
   const ask = async (lease: FeatureLease): Promise<Seen> => {
     try {
-      const requests = asked.map(({ request }) => ({ ...request, semantic: options.semantic }));
-      const answers = allFulfilled(await engine.segmentConcepts(lease, requests, call));
+      const answers = allFulfilled(await answersTo(engine, lease, asked, options.semantic, call));
       return { answers, encodeMs: lease.encodeMs, cache: lease.cache };
     } finally {
       lease.release();
