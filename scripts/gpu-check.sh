@@ -2,7 +2,8 @@
 # Is this package right and fast on the GPU of this machine? Needs no network.
 #
 #   scripts/gpu-check.sh [--device cuda|cuda:N|cpu] [--size full|small] [--python python3] [--node node]
-#                        [--rounds 20] [--work .cache/gpu-check] [--report <file>] [--built <folder>]
+#                        [--rounds 20] [--work .cache/gpu-check] [--report <file>] [--tests <part of a name>]
+#                        [--built <folder>] [--fixtures <folder>]
 #
 # It builds the addon against the torch of a Python, runs the native tests and the parity tests on the device, and prints
 # a table: milliseconds per stage for mini and for a full-size model of random weights in fp32 and bf16, the most memory
@@ -22,12 +23,14 @@
 #
 # --device cpu    everything but CUDA itself, for a machine without a GPU; with --size small it takes a few minutes
 # --size small    a tiny random model in place of the full-size one
+# --tests         only the native tests whose name holds this
 # --built         a folder whose build/Release holds the addon and build/tests the native tests, built already with the
 #                 torch of that Python; nothing is built then
+# --fixtures      tiny models that scripts/export/tiny.py has made already
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-device=cuda size=full python=python3 node='' rounds=20 work="$root/.cache/gpu-check" report='' built=''
+device=cuda size=full python=python3 node='' rounds=20 work="$root/.cache/gpu-check" report='' tests='' built='' fixtures=''
 while (($# > 0)); do
   [[ $1 == -h || $1 == --help || $# -ge 2 || $1 != --* ]] || { echo "gpu-check: $1 lacks its value; see --help" >&2; exit 2; }
   case $1 in
@@ -38,7 +41,9 @@ while (($# > 0)); do
     --rounds) rounds=$2 ;;
     --work) work=$2 ;;
     --report) report=$2 ;;
+    --tests) tests=$2 ;;
     --built) built=$2 ;;
+    --fixtures) fixtures=$2 ;;
     -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "gpu-check: unknown option $1; see --help" >&2; exit 2 ;;
   esac
@@ -126,7 +131,8 @@ done
 export SAM3_NODE_PREBUILD=$built
 
 step 'models of random weights'
-if [[ ! -f $work/fixtures/README ]]; then "$python" scripts/export/tiny.py --out "$work/fixtures"; fi
+fixtures=${fixtures:-$work/fixtures}
+if [[ ! -f $fixtures/README ]]; then "$python" scripts/export/tiny.py --out "$fixtures"; fi
 bundles=("$root/models/mini")
 for dtype in fp32 bf16; do
   bundle="$work/$size-$dtype"
@@ -143,12 +149,13 @@ preload=''
 # The tests link to the CPU's libraries alone: CUDA registers itself when its own are loaded.
 [[ $device == cpu ]] || preload="$SAM3_LIBTORCH/lib/libc10_cuda.so:$SAM3_LIBTORCH/lib/libtorch_cuda.so"
 LD_LIBRARY_PATH="$SAM3_LIBTORCH/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" LD_PRELOAD="$preload" SAM3_TEST_DEVICE="$device" \
-  "$built/build/tests/core_tests" "$work/fixtures" || failures=$((failures + 1))
+  "$built/build/tests/core_tests" "$fixtures" "$tests" || failures=$((failures + 1))
 
 step "parity, times, memory and objects on $device"
-mkdir -p "$work/reference"
-"$python" test/unit/parity_reference.py "$work/fixtures" "$work/reference"
-"$node" scripts/gpu/check.mjs --device "$device" --rounds "$rounds" --fixtures "$work/fixtures" \
+mkdir -p "$work/reference/concepts" "$work/reference/objects"
+"$python" test/unit/parity_reference.py "$fixtures" "$work/reference/concepts"
+"$python" test/unit/object_parity_reference.py "$work/reference/objects"
+"$node" scripts/gpu/check.mjs --device "$device" --rounds "$rounds" --fixtures "$fixtures" \
   --reference "$work/reference" --report "${report:-$work/report.md}" "${bundles[@]}" || failures=$((failures + 1))
 
 ((failures == 0)) || fail 'something failed, see above'

@@ -36,7 +36,7 @@ export function readBundle(folder) {
     "tracker_constants",
   ])
     parts[name] = join(folder, manifest.parts[name].file);
-  const { resolution, featureSize, maskSize, dtype, normalize, thresholds, tokenizer } = manifest;
+  const { resolution, featureSize, maskSize, dtype, normalize, thresholds, tokenizer, tracker } = manifest;
   const bundle = {
     resolution,
     featureSize,
@@ -47,6 +47,8 @@ export function readBundle(folder) {
     maskThreshold: thresholds.mask,
     contextLength: tokenizer.contextLength,
     padToken: tokenizer.padToken,
+    stabilityDelta: tracker.multimaskStabilityDelta,
+    stabilityThreshold: tracker.multimaskStabilityThreshold,
     parts,
   };
   return { manifest, bundle };

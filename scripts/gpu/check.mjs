@@ -2,10 +2,11 @@
 //   node check.mjs --device cuda:0 --rounds 20 --fixtures <folder> --reference <folder> --report <file> <bundle>…
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { readBundle } from "./addon.mjs";
-import { describeParity, table } from "./table.mjs";
+import { describeObjectParity, describeParity, table } from "./table.mjs";
 
 const { values: options, positionals: folders } = parseArgs({
   allowPositionals: true,
@@ -38,8 +39,9 @@ function run(name, ...args) {
 }
 
 console.error(`parity with transformers on ${device} …`);
-const parity = run("parity.mjs", options.reference, options.fixtures, device);
-wrong.push(...(parity?.wrong ?? []).map((what) => `parity: ${what}`));
+const parity = run("parity.mjs", join(options.reference, "concepts"), options.fixtures, device);
+const objects = run("object-parity.mjs", join(options.reference, "objects"), options.fixtures, device);
+for (const what of [...(parity?.wrong ?? []), ...(objects?.wrong ?? [])]) wrong.push(`parity: ${what}`);
 
 const measured = [];
 for (const folder of folders) {
@@ -64,7 +66,7 @@ for (const folder of folders) {
     wrong.push(`${label}: the second text costs ${(100 * share).toFixed(0)} % of the first`);
 }
 
-const text = `${measured.length > 0 ? table(measured) : "nothing could be measured"}\n\n${describeParity(parity)}\n`;
+const text = `${measured.length > 0 ? table(measured) : "nothing could be measured"}\n\n${describeParity(parity)}\n${describeObjectParity(objects)}\n`;
 console.log(`\n${text}`);
 if (options.report) writeFileSync(options.report, text);
 for (const what of wrong) console.log(`FAILED ${what}`);

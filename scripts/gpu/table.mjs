@@ -36,9 +36,18 @@ export function table(measured) {
   ].join("\n");
 }
 
+const small = (value) => value.toExponential(1);
+
 export function describeParity(parity) {
-  if (!parity) return "Parity with transformers could not be checked.";
+  if (!parity) return "Parity of concepts with transformers could not be checked.";
   const { pictures, objects, worst } = parity;
-  const figures = `scores ${worst.score.toExponential(1)}, presence ${worst.presence.toExponential(1)}, boxes ${worst.box.toExponential(1)} of the side`;
+  const figures = `scores ${small(worst.score)}, presence ${small(worst.presence)}, boxes ${small(worst.box)} of the side`;
   return `Parity with transformers, from file and words to objects: ${objects} objects in ${pictures} pictures; largest differences: ${figures}; masks IoU at least ${worst.mask.toFixed(5)}.`;
+}
+
+export function describeObjectParity(parity) {
+  if (!parity) return "Parity of object prompts with transformers could not be checked.";
+  const { pictures, masks, worst } = parity;
+  const figures = `object scores ${small(worst.score)}, qualities ${small(worst.quality)}, logits ${small(worst.logit)} of their range`;
+  return `From file and clicks to masks: ${masks} masks in ${pictures} pictures; largest differences: ${figures}; masks IoU at least ${worst.mask.toFixed(5)}.`;
 }
