@@ -55,8 +55,14 @@ step() { echo; echo "=== $*"; }
 [[ $size =~ ^(full|small)$ ]] || fail "--size $size: it must be full or small"
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || fail "--rounds $rounds: it must be a number of one or more"
 [[ $device != cuda ]] || device=cuda:0
+# What was given is relative to where the caller is; links stay, a virtual environment's Python is one.
+[[ $python != */* ]] || python=$(realpath -ms "$python")
+[[ $node != */* ]] || node=$(realpath -ms "$node")
+work=$(realpath -m "$work")
+report=$(realpath -m "${report:-$work/report.md}")
+[[ -z $built ]] || built=$(realpath -m "$built")
+fixtures=$(realpath -m "${fixtures:-$work/fixtures}")
 mkdir -p "$work"
-work=$(cd "$work" && pwd)
 cd "$root"
 
 step 'what is here'
@@ -111,9 +117,7 @@ for path in node_modules/node-addon-api node_modules/node-api-headers node_modul
 done
 echo "node $("$node" --version)"
 
-if [[ -n $built ]]; then
-  built=$(cd "$built" && pwd)
-else
+if [[ -z $built ]]; then
   step 'building the addon'
   built="$work/built"
   cmake -S "$root" -B "$built/build" -DSAM3_LIBTORCH="$SAM3_LIBTORCH" -DSAM3_CORE_TESTS=ON \
@@ -131,7 +135,6 @@ done
 export SAM3_NODE_PREBUILD=$built
 
 step 'models of random weights'
-fixtures=${fixtures:-$work/fixtures}
 if [[ ! -f $fixtures/README ]]; then "$python" scripts/export/tiny.py --out "$fixtures"; fi
 bundles=("$root/models/mini")
 for dtype in fp32 bf16; do
@@ -156,7 +159,7 @@ mkdir -p "$work/reference/concepts" "$work/reference/objects"
 "$python" test/unit/parity_reference.py "$fixtures" "$work/reference/concepts"
 "$python" test/unit/object_parity_reference.py "$work/reference/objects"
 "$node" scripts/gpu/check.mjs --device "$device" --rounds "$rounds" --fixtures "$fixtures" \
-  --reference "$work/reference" --report "${report:-$work/report.md}" "${bundles[@]}" || failures=$((failures + 1))
+  --reference "$work/reference" --report "$report" "${bundles[@]}" || failures=$((failures + 1))
 
 ((failures == 0)) || fail 'something failed, see above'
 echo 'gpu-check: all good'
