@@ -1,12 +1,11 @@
-// Micro-batching against one by one: node bench/batching.mjs [bundle] [devices]
+// Micro-batching against one by one: node bench/batching.mjs [bundle] [devices] [rounds]
 // The same calls of 16 callers at once, with batches of up to 8 and of 1, in turns, without the cache. Needs the built
 // package (npm run demo builds it).
 import { Sam3 } from "../dist/index.js";
 import { about, ratio, scenes, spread, timed } from "./lib.mjs";
 
-const [model = "mini", devices = "auto"] = process.argv.slice(2);
+const [model = "mini", devices = "auto", rounds = "7"] = process.argv.slice(2);
 const CALLERS = 16;
-const ROUNDS = 7;
 
 const options = { model, devices, featureCache: false };
 const batched = await Sam3.load(options);
@@ -28,7 +27,7 @@ const work = {
 console.log(about(batched.model));
 for (const [what, run] of Object.entries(work)) {
   const times = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, []]));
-  for (let round = -1; round < ROUNDS; round++) {
+  for (let round = -1; round < Number(rounds); round++) {
     for (const [kind, sam] of Object.entries(kinds)) {
       const ms = await timed(() => run(sam));
       // The first round warms up.

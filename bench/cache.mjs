@@ -1,19 +1,18 @@
-// The second text on a cached picture against the first: node bench/cache.mjs [bundle] [devices] [picture]
+// The second text on a cached picture against the first: node bench/cache.mjs [bundle] [devices] [rounds] [picture]
 // Whole calls, from the bytes of a file to masks; what is in the cache is found by the hash of the bytes. Needs the built
 // package (npm run demo builds it).
 import { readFile } from "node:fs/promises";
 import { Sam3 } from "../dist/index.js";
 import { about, ratio, scenes, spread, timed } from "./lib.mjs";
 
-const [model = "mini", devices = "auto", picture] = process.argv.slice(2);
-const ROUNDS = 20;
+const [model = "mini", devices = "auto", rounds = "20", picture] = process.argv.slice(2);
 
 const sam = await Sam3.load({ model, devices, warmUp: true });
 const bytes = picture === undefined ? (await scenes(1, 1280, 960))[0] : await readFile(picture);
 const first = [];
 const second = [];
 const repeated = [];
-for (let round = -2; round < ROUNDS; round++) {
+for (let round = -2; round < Number(rounds); round++) {
   sam.cache.clear();
   const one = await timed(() => sam.image.segmentConcept(bytes, { text: "red circle" }));
   const two = await timed(() => sam.image.segmentConcept(bytes, { text: "blue square" }));
