@@ -22,8 +22,8 @@ const value = <T>(one: Settled<T> | undefined): T => {
 
 /**
  * Scores and boxes within 1e-5: sums in another order, as a batch of another size has them, differ in the last bits of
- * fp32. A mask may differ where a logit is that near to zero; queries that mean nothing, which a threshold of 0 shows
- * too, have many such places (0.9995 was seen).
+ * fp32. A mask may differ in single pixels where a logit is that near to zero; queries that mean nothing, which a
+ * threshold of 0 shows too, have many such places (one pixel of 976, and 0.05 % of a large mask, were seen).
  */
 function expectSame(a: ConceptResult, b: ConceptResult): void {
   expect(a.objects.length).toBe(b.objects.length);
@@ -33,7 +33,8 @@ function expectSame(a: ConceptResult, b: ConceptResult): void {
     object.box.forEach((edge, k) => {
       expect(Math.abs(edge - (other.box[k] as number)) / Math.max(width, height)).toBeLessThanOrEqual(1e-5);
     });
-    expect(object.mask.area === 0 ? 1 : object.mask.iou(other.mask)).toBeGreaterThan(0.999);
+    const different = object.area + other.area - 2 * object.mask.overlap(other.mask);
+    expect(different).toBeLessThanOrEqual(3 + object.area / 1000);
   });
 }
 
