@@ -2,6 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type ConceptPrompt, type ConceptResult, type ImageInput, Sam3 } from "../../lib/index.js";
+import { seeded } from "../unit/random.js";
 import { type Lag, measureIdleProcess, measureLag } from "./event-loop-lag.js";
 import { drawScene } from "./scene.js";
 
@@ -20,28 +21,24 @@ let collect: () => void;
 beforeAll(async () => {
   setFlagsFromString("--expose-gc");
   collect = runInNewContext("gc") as () => void;
-  pictures = await Promise.all(Array.from({ length: 16 }, (_, i) => drawScene(i, 300 + 20 * i, 240)));
+  pictures = await Promise.all(Array.from({ length: 48 }, (_, i) => drawScene(i, 240 + 8 * i, 240)));
   const single = await Sam3.load({ featureCache: false, maxEncodeBatch: 1, maxDecodeBatch: 1 });
   let featureBytes = 0;
   for (const [p, picture] of pictures.entries()) {
     const encoded = await single.image.encode(picture);
     featureBytes = encoded.bytes;
-    for (const text of TEXTS) alone.set(`${p} ${text}`, await encoded.segmentConcept({ text }));
+    for (const text of textsOf(p)) alone.set(`${p} ${text}`, await encoded.segmentConcept({ text }));
     encoded.dispose();
   }
   await single.close();
   // Room for most of the pictures: many hits, and evictions all the time.
-  sam = await Sam3.load({ maxCacheSizeMb: Math.floor((14.5 * featureBytes) / MiB) });
+  sam = await Sam3.load({ maxCacheSizeMb: Math.floor((40 * featureBytes) / MiB) });
 }, 300_000);
 afterAll(() => sam?.close());
 
-/** The same numbers every run. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state * 1664525 + 1013904223) % 4294967296;
-    return state / 4294967296;
-  };
+/** The two texts that are asked of a picture. */
+function textsOf(p: number): [string, string] {
+  return [TEXTS[p % TEXTS.length] as string, TEXTS[(p + 1) % TEXTS.length] as string];
 }
 
 /** What can be wrong with a request, and what it is called. */
@@ -87,10 +84,11 @@ async function run(from: number, to: number, stopWithinMs: number): Promise<Ende
   const ended: Ended = { ok: 0, aborted: 0, bad: 0, hits: 0, wrong: [] };
   let next = from;
   const one = async (i: number) => {
-    const rand = random(i);
-    const p = Math.floor(rand() * pictures.length);
+    const rand = seeded(i);
+    // Some are asked for more often than others, as pictures are.
+    const p = Math.floor(rand() ** 2 * pictures.length);
     const picture = pictures[p] as Buffer;
-    const text = TEXTS[Math.floor(rand() * TEXTS.length)] as string;
+    const text = textsOf(p)[rand() < 0.5 ? 0 : 1];
     if (i % 20 === 7) {
       const [spoil, prompt, code] = BAD[Math.floor(i / 20) % BAD.length] as (typeof BAD)[number];
       const got = await sam.image.segmentConcept(spoil(picture), prompt).then(
