@@ -197,8 +197,8 @@ describe("segmentObjects", () => {
     expect(codes(batch)).toEqual([...bad.map(() => "INVALID_ARGUMENT"), "ok"]);
   });
 
-  it("takes points far outside and as many as ten thousand", async () => {
-    const many = 10_000;
+  it("takes points far outside and as many as two thousand", async () => {
+    const many = 2_000;
     const batch = await find(
       click(-500, 1e6),
       click(0, 0, {
