@@ -1,7 +1,7 @@
 import sharp from "sharp";
 import type { Call } from "../call.js";
 import type { Engine } from "../devices/engine.js";
-import type { CacheOutcome, DecodedPixels, FeatureLease } from "../devices/requests.js";
+import type { CacheOutcome, DecodedPixels, FeatureLease, PictureRequest } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
 import { Mask } from "../masks/mask.js";
 import { place, type Rect, unite } from "../masks/runs.js";
@@ -21,7 +21,6 @@ const TILES_AT_ONCE = 4;
 /** What one tile, or the whole picture made small, had to say. */
 interface Seen {
   readonly answers: readonly NativeConceptObjects[];
-  readonly encodeMs: number;
   readonly cache: CacheOutcome;
 }
 
@@ -55,16 +54,18 @@ export async function segmentTiled(
   const ask = async (lease: FeatureLease): Promise<Seen> => {
     try {
       const answers = allFulfilled(await answersTo(engine, lease, asked, options.semantic, call));
-      return { answers, encodeMs: lease.encodeMs, cache: lease.cache };
+      return { answers, cache: lease.cache };
     } finally {
       lease.release();
     }
   };
   const image = { width: opened.width, height: opened.height };
-  const whole = await ask(await engine.acquire({ key: contentHash, pixels: pixels.whole }, call));
+  const encoding = new BusyTime();
+  const acquire = (request: PictureRequest) => encoding.during(() => engine.acquire(request, call));
+  const whole = await ask(await acquire({ key: contentHash, pixels: pixels.whole }));
   const seen = await inParallel(tiles, TILES_AT_ONCE, async (tile) => {
     const key = `${contentHash} ${tile.x1},${tile.y1},${tile.x2},${tile.y2}`;
-    return ask(await engine.acquire({ key, pixels: (signal) => pixels.cut(tile, signal) }, call));
+    return ask(await acquire({ key, pixels: (signal) => pixels.cut(tile, signal) }));
   });
 
   const found: FoundText[] = [];
@@ -87,8 +88,9 @@ export async function segmentTiled(
       image,
       timings: {
         decodeMs: opened.readMs + pixels.decodeMs(),
-        encodeMs: all.reduce((sum, { encodeMs }) => sum + encodeMs, 0),
-        segmentMs: performance.now() - start,
+        // Tiles are decoded, encoded and asked side by side: what is left of the whole when encoding is taken off.
+        encodeMs: Math.max(0, encoding.ms - pixels.decodeMs()),
+        segmentMs: performance.now() - start - encoding.ms,
       },
       cache: all.every(({ cache }) => cache === whole.cache) ? whole.cache : "miss",
       source: opened.source,
@@ -96,6 +98,22 @@ export async function segmentTiled(
     },
     await withoutDuplicates(found, options.suppressDuplicates, call.signal),
   );
+}
+
+/** How long at least one of some overlapping pieces of work was under way. */
+class BusyTime {
+  ms = 0;
+  #running = 0;
+  #since = 0;
+
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#running++ === 0) this.#since = performance.now();
+    try {
+      return await work();
+    } finally {
+      if (--this.#running === 0) this.ms += performance.now() - this.#since;
+    }
+  }
 }
 
 /** Every pixel that a tile's semantic map has; null where none was asked for. */

@@ -111,7 +111,9 @@ describe("a tiled call", () => {
     const { sam, state } = await open();
     const plain = await sam.image.segmentConcept(picture, { text: "square" });
     expect(boxes(plain)).toEqual([EXPECTED[1]]);
+    const start = performance.now();
     const tiled = await sam.image.segmentConcept(picture, { text: "square" }, { tiles });
+    const tookMs = performance.now() - start;
     expect(boxes(tiled)).toEqual(EXPECTED);
     expect(tiled.objects.map(({ area, mask }) => [area, mask.width, mask.height])).toEqual(
       expect.arrayContaining([
@@ -126,6 +128,9 @@ describe("a tiled call", () => {
     // The whole picture was in the cache, 5 × 3 tiles were not.
     expect(state.pixels).toHaveLength(1 + 15);
     expect(tiled.cache).toBe("miss");
+    const { decodeMs, encodeMs, segmentMs } = tiled.timings;
+    expect(Math.min(decodeMs, encodeMs, segmentMs)).toBeGreaterThan(0);
+    expect(decodeMs + encodeMs + segmentMs).toBeLessThan(tookMs + 1);
     for (const { data, ...size } of state.pixels.slice(1)) {
       expect(size).toEqual(expect.objectContaining({ width: 120, height: 120 }));
       expect(data).toHaveLength(120 * 120 * 3);
