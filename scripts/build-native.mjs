@@ -92,7 +92,8 @@ if (fixtures !== undefined) {
     GOMP_SPINCOUNT: "20000", // as the loader does
     ...(sanitize && {
       // A lack of memory is tested by asking for more than there is.
-      ASAN_OPTIONS: "allocator_may_return_null=1:detect_stack_use_after_return=1:check_initialization_order=1",
+      ASAN_OPTIONS:
+        "allocator_may_return_null=1:detect_stack_use_after_return=1:check_initialization_order=1",
       UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1",
     }),
   });
