@@ -33,7 +33,7 @@ beforeAll(async () => {
   await single.close();
   // Room for most of the pictures: many hits, and evictions all the time.
   sam = await Sam3.load({ maxCacheSizeMb: Math.floor((40 * featureBytes) / MiB) });
-}, 300_000);
+}, 600_000);
 afterAll(() => sam?.close());
 
 /** The two texts that are asked of a picture. */
