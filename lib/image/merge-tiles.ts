@@ -9,7 +9,7 @@ export interface TileFindings {
   readonly objects: readonly NativeObject[];
 }
 
-/** Two masks that agree to this IoU where both could see are one object. */
+/** Two masks, or the boxes of two masks that meet, that agree to this IoU where both could see are one object. */
 const SAME_IOU = 0.5;
 /** A mask that lies to this part inside another is a piece of it. */
 const INSIDE = 0.7;
@@ -156,8 +156,11 @@ async function mergeWhole(
       .map((object) => ({ object, both: overlapOf(object.counts, large.counts) }))
       .filter(({ both }) => both > 0);
     await pause();
+    // The boxes too: a small object's mask in the whole picture made small may be too coarse for its own to agree.
     const same = met.find(
-      ({ object, both }) => both >= SAME_IOU * (object.area + large.area - both) && !object.open,
+      ({ object, both }) =>
+        !object.open &&
+        (both >= SAME_IOU * (object.area + large.area - both) || boxIou(object.box, large.box) >= SAME_IOU),
     );
     if (same !== undefined) {
       const before = rest.get(same.object);
@@ -175,4 +178,14 @@ async function mergeWhole(
     ...kept,
     ...[...rest.values()].map(({ score, box, counts, area }) => ({ score, box, counts, area })),
   ];
+}
+
+function boxIou(a: Float64Array, b: Float64Array): number {
+  const [ax1, ay1, ax2, ay2] = a as unknown as Box;
+  const [bx1, by1, bx2, by2] = b as unknown as Box;
+  const width = Math.min(ax2, bx2) - Math.max(ax1, bx1);
+  const height = Math.min(ay2, by2) - Math.max(ay1, by1);
+  if (width <= 0 || height <= 0) return 0;
+  const both = width * height;
+  return both / ((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - both);
 }

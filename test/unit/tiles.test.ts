@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { mergeTiles } from "../../lib/image/merge-tiles.js";
 import { layOutTiles, readTileOptions } from "../../lib/image/tile-layout.js";
+import { Mask } from "../../lib/masks/mask.js";
 import { countsFromBitmap } from "../../lib/masks/rle.js";
 import { areaOf, crop, type Rect } from "../../lib/masks/runs.js";
 import type { NativeObject } from "../../lib/native/addon.js";
@@ -33,13 +34,17 @@ function drawn(shape: Shape): Uint32Array {
 function seen(shape: Shape, tile: Rect, score = 0.9): NativeObject[] {
   const counts = crop(drawn(shape), picture.height, tile);
   const area = areaOf(counts);
-  const box = Float64Array.of(0, 0, tile.x2 - tile.x1, tile.y2 - tile.y1);
-  return area === 0 ? [] : [{ score, box, counts, area }];
+  const size = { width: tile.x2 - tile.x1, height: tile.y2 - tile.y1 };
+  return area === 0 ? [] : [{ score, box: boxOf(counts, size), counts, area }];
 }
 
 function whole(shape: Shape, score = 0.5): NativeObject {
   const counts = drawn(shape);
-  return { score, box: Float64Array.of(0, 0, 300, 220), counts, area: areaOf(counts) };
+  return { score, box: boxOf(counts, picture), counts, area: areaOf(counts) };
+}
+
+function boxOf(counts: Uint32Array, { width, height }: { width: number; height: number }): Float64Array {
+  return Float64Array.from(Mask.fromRle({ size: [height, width], counts }).box);
 }
 
 const tiles = layOutTiles(picture, { size: 100, overlap: 25 });
@@ -134,6 +139,19 @@ describe("merging what tiles saw", () => {
     const merged = await mergeTiles(findings(shape), [coarse], picture, signal);
     expect(merged).toEqual([sameAs(shape)]);
     expect(merged[0]?.score).toBe(0.99);
+  });
+
+  it("knows a small object by its box where the whole picture saw its mask too coarsely", async () => {
+    const shape = disc(40, 40, 10);
+    // The box is right, the mask a blob that runs over it: an IoU of less than a half.
+    const coarse = { ...whole(disc(40, 40, 17), 0.95), box: whole(shape).box };
+    expect(coarse.area).toBeGreaterThan(2 * whole(shape).area);
+    const merged = await mergeTiles(findings(shape), [coarse], picture, signal);
+    expect(merged).toEqual([sameAs(shape)]);
+    expect(merged[0]?.score).toBe(0.95);
+    // Boxes alone make nothing the same: masks that do not meet are two objects.
+    const ring = whole((x, y) => Math.hypot(x - 40, y - 40) > 11 && Math.hypot(x - 40, y - 40) < 13);
+    expect(await mergeTiles(findings(shape), [ring], picture, signal)).toHaveLength(2);
   });
 
   it("takes the whole picture's object for pieces that no neighbour goes on with", async () => {
