@@ -74,10 +74,11 @@ def answer_losses(masks, quality, gold):
     }
 
 
-def object_losses(net, cover, tokens, data, rng, pictures=2, objects=10):
-    """Object prompts on a few pictures of the batch, two or three rounds each; half start with clicks, half with boxes.
+def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, corrections=0.5):
+    """Object prompts on a few pictures of the batch; half start with clicks, half with boxes.
 
-    cover is a training-only head that must tell from each place whether the object covers it.
+    cover is a training-only head that must tell from each place whether the object covers it, corrections the mean
+    number of corrective clicks (none at all before first answers are of use).
     """
     with_objects = np.unique(data["objects"][:, 0].long().numpy())
     at = rng.permutation(with_objects)[:pictures]
@@ -95,14 +96,14 @@ def object_losses(net, cover, tokens, data, rng, pictures=2, objects=10):
             continue
         rows = torch.tensor([place_of[int(data["objects"][i, 0])] for i in group])
         own = [f.index_select(0, rows) for f in features]
-        for name, value in rounds(net, cover, own, data["masks"][group], data["objects"][group, 3:7].numpy(), kind, rng).items():
+        for name, value in rounds(net, cover, own, data["masks"][group], data["objects"][group, 3:7].numpy(), kind, rng, corrections).items():
             losses[name] = losses.get(name, 0) + value * (len(group) / len(chosen))
     losses["object_score"] = absent_loss(net, features, data, at, rng)
     return losses
 
 
-def rounds(net, cover, features, gold, boxes, kind, rng):
-    """Mean losses of a first prompt and one or two corrective clicks."""
+def rounds(net, cover, features, gold, boxes, kind, rng, corrections):
+    """Mean losses of a first prompt and the corrective clicks that follow."""
     solid = (gold > 0.5).numpy()
     cell = net.resolution / gold.shape[-1]
     coarse = F.avg_pool2d(gold[:, None], gold.shape[-1] // net.grid).flatten(1)
@@ -111,7 +112,7 @@ def rounds(net, cover, features, gold, boxes, kind, rng):
     if kind == "mask":
         mask = (F.avg_pool2d(gold[:, None], 2) - rng.uniform(0.3, 0.7)) * rng.uniform(10, 30)
         has_mask = torch.ones(len(gold), dtype=torch.bool)
-    count = 2 + int(rng.random() < 0.4)
+    count = 1 + int(corrections + rng.random())
     sums = {}
     for turn in range(count):
         points = (torch.from_numpy(places) + 0.5) * cell - 0.5

@@ -23,7 +23,7 @@ from step import WEIGHTS, Step, tensors
 from tokenizer import special_ids
 from train import Threads, save_atomic
 
-PICTURES, OBJECTS = 4, 20  # per step
+PICTURES, OBJECTS, CORRECTIONS = 4, 20, 1.2  # per step; the last: mean number per object
 
 
 def main():
@@ -53,12 +53,12 @@ def main():
         data = tensors(batch, pad)
         if not len(data["objects"]):
             continue
-        set_rate(optimizers, rate_share(progress, done, hold=0.3))
+        set_rate(optimizers, rate_share(progress, done, hold=0.2))
         threads.before()
         with torch.no_grad():
             tokens = step.net.backbone(data["pixels"])
         rng = np.random.default_rng([options.seed, index])
-        losses = object_losses(step.objects, step.helpers.object_cover, tokens, data, rng, PICTURES, OBJECTS)
+        losses = object_losses(step.objects, step.helpers.object_cover, tokens, data, rng, PICTURES, OBJECTS, CORRECTIONS)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         sum(WEIGHTS[k] * v for k, v in losses.items()).backward()
