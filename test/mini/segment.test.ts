@@ -62,9 +62,10 @@ describe("segmenting with the real addon", () => {
       sharp(png),
       { data, width, height, channels: 3 },
     ];
-    const [first, ...others] = await Promise.all(
-      inputs.map((input) => sam.image.segmentConcept(input, every)),
-    );
+    // One after the other: together they would share batches, which leave a last digit of difference.
+    const results: ConceptResult[] = [];
+    for (const input of inputs) results.push(await sam.image.segmentConcept(input, every));
+    const [first, ...others] = results;
     for (const other of others) expect(facts(other)).toEqual(facts(first as ConceptResult));
   });
 

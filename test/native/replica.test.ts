@@ -352,9 +352,11 @@ describe("close", () => {
   it("lets what runs end, refuses what waits and what comes later, and can be called again", async () => {
     const closing = await openTiny(addon, 1);
     const items = () => withTokens(addon, [{ pixels: noise(3000, 2000) }]);
-    const running = closing.encodeImages(items(), EIGHT);
+    // Made before: drawing one takes longer than encoding the other.
+    const [first, second] = [items(), items()];
+    const running = closing.encodeImages(first, EIGHT);
     while (!closing.stats().running) await new Promise((done) => setImmediate(done));
-    const waiting = failure(closing.encodeImages(items(), EIGHT));
+    const waiting = failure(closing.encodeImages(second, EIGHT));
     expect(closing.stats().queued).toBe(1);
     const closed = closing.close();
     expect(await waiting).toMatchObject({ code: "DISPOSED" });
@@ -364,7 +366,7 @@ describe("close", () => {
     expect(closing.stats().featureBytes).toBe(features.bytes);
     features.dispose();
     expect(closing.stats().featureBytes).toBe(0);
-    expect(await failure(closing.encodeImages(items(), EIGHT))).toMatchObject({ code: "DISPOSED" });
+    expect(await failure(closing.encodeImages(first, EIGHT))).toMatchObject({ code: "DISPOSED" });
     expect(await failure(closing.trim())).toMatchObject({ code: "DISPOSED" });
     await closing.close();
   });
