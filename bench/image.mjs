@@ -7,7 +7,7 @@ const [model = "mini", picture = "examples/shapes.png"] = process.argv.slice(2);
 const WARM_UP = 3;
 const ROUNDS = 20;
 
-const sam = await Sam3.load({ model });
+const sam = await Sam3.load({ featureCache: false, model });
 const stages = { decodeMs: [], encodeMs: [], segmentMs: [], fourTextsMs: [] };
 const lags = [];
 let last = performance.now();
