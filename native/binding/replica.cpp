@@ -80,6 +80,18 @@ Done<Batch<T>> settle_batch(Napi::Env env, const PendingRef& pending) {
   });
 }
 
+// A list call whose items are copied: items and `atOnce` in, the promise of a NativeBatch out.
+template <class Asked, class Answer>
+Napi::Value ask(const Napi::CallbackInfo& info, Replica& replica, Asked (*read)(const Napi::Object& item),
+                void (Replica::*call)(std::vector<Item<Asked>>, std::size_t, Done<Batch<Answer>>)) {
+  return promised(info.Env(), [&](const PendingRef& pending) {
+    auto items = read_items<Asked>(info[0], read);
+    const std::size_t at_once = read_at_once(info[1]);
+    pending->keep(info.This().As<Napi::Object>());
+    (replica.*call)(std::move(items), at_once, settle_batch<Answer>(info.Env(), pending));
+  });
+}
+
 Tier read_tier(const Napi::Value& value) {
   const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
   if (name == "device") return Tier::device;
@@ -163,30 +175,15 @@ Napi::Value ReplicaHandle::encode_images(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ReplicaHandle::encode_texts(const Napi::CallbackInfo& info) {
-  return promised(info.Env(), [&](const PendingRef& pending) {
-    auto items = read_items<std::vector<std::int32_t>>(info[0], read_ids);
-    const std::size_t at_once = read_at_once(info[1]);
-    pending->keep(info.This().As<Napi::Object>());
-    replica_->encode_texts(std::move(items), at_once, settle_batch<TextRef>(info.Env(), pending));
-  });
+  return ask(info, *replica_, read_ids, &Replica::encode_texts);
 }
 
 Napi::Value ReplicaHandle::segment_concepts(const Napi::CallbackInfo& info) {
-  return promised(info.Env(), [&](const PendingRef& pending) {
-    auto items = read_items<ConceptPrompt>(info[0], read_concept);
-    const std::size_t at_once = read_at_once(info[1]);
-    pending->keep(info.This().As<Napi::Object>());
-    replica_->segment_concepts(std::move(items), at_once, settle_batch<ConceptFinding>(info.Env(), pending));
-  });
+  return ask(info, *replica_, read_concept, &Replica::segment_concepts);
 }
 
 Napi::Value ReplicaHandle::segment_objects(const Napi::CallbackInfo& info) {
-  return promised(info.Env(), [&](const PendingRef& pending) {
-    auto items = read_items<ObjectPrompt>(info[0], read_object);
-    const std::size_t at_once = read_at_once(info[1]);
-    pending->keep(info.This().As<Napi::Object>());
-    replica_->segment_objects(std::move(items), at_once, settle_batch<ObjectFinding>(info.Env(), pending));
-  });
+  return ask(info, *replica_, read_object, &Replica::segment_objects);
 }
 
 Napi::Value ReplicaHandle::move_features(const Napi::CallbackInfo& info) {

@@ -12,12 +12,6 @@
 namespace sam3 {
 namespace {
 
-std::vector<const ImageTensors*> images_of(const std::vector<const ConceptQuery*>& queries) {
-  std::vector<const ImageTensors*> images;
-  for (const ConceptQuery* query : queries) images.push_back(query->image);
-  return images;
-}
-
 // What one prompt needs at its peak is about eight copies of the finest feature map (pixel decoder and mask embedding)
 // and the masks of all queries twice.
 std::int64_t bytes_of_prompt(const ImageTensors& image, std::int64_t mask_size) {
@@ -81,10 +75,7 @@ void ImageModel::segment_concepts(const std::vector<ConceptQuery>& queries, std:
                                   Answers<ConceptFinding>& answers) {
   auto order = answers.still_wanted();
   if (order.empty()) return;
-  // Prompts on one picture come together, so that as many runs as can be need no copy of its features.
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return std::less<const ImageTensors*>()(queries[a].image, queries[b].image);
-  });
+  sort_by_image(order, queries);
   const std::int64_t one = bytes_of_prompt(*queries[order[0]].image, bundle_.spec().mask_size);
   const auto run = [&](const std::vector<std::size_t>& some) {
     std::vector<const ConceptQuery*> wanted;

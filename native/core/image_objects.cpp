@@ -27,12 +27,6 @@ at::Tensor no_memory(Bundle& bundle) {
   return constants.attr("no_memory").toTensor();
 }
 
-std::vector<const ImageTensors*> images_of(const std::vector<const ObjectQuery*>& queries) {
-  std::vector<const ImageTensors*> images;
-  for (const ObjectQuery* query : queries) images.push_back(query->image);
-  return images;
-}
-
 // What one prompt needs at its peak: the upscaled features several times, and those of the transformer.
 std::int64_t bytes_of_prompt(const ImageTensors& image) {
   return (8 * image.tracker_fine.numel() + 8 * image.tracker_coarse.numel()) *
@@ -116,9 +110,7 @@ void ImageModel::segment_objects(const std::vector<ObjectQuery>& queries, std::s
         left.begin(), left.end(), [&](std::size_t index) { return queries[index].labels.size() == length; });
     std::vector<std::size_t> group(left.begin(), others);
     left.erase(left.begin(), others);
-    std::stable_sort(group.begin(), group.end(), [&](std::size_t a, std::size_t b) {
-      return std::less<const ImageTensors*>()(queries[a].image, queries[b].image);
-    });
+    sort_by_image(group, queries);
     run_batches(group, most, answers, "Segmenting failed", run);
   }
 }

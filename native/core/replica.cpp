@@ -106,6 +106,17 @@ std::vector<CancelRef> tokens_of(const std::vector<Item<Asked>>& items) {
   return tokens;
 }
 
+// What the model answers to all that are asked something sensible.
+template <class Asked, class Query, class T>
+std::vector<Outcome<T>> answer_all(ReplicaState& state, const std::vector<Item<Asked>>& asked, std::size_t at_once,
+                                   void (ImageModel::*work)(const std::vector<Query>&, std::size_t, Answers<T>&)) {
+  Answers<T> answers(tokens_of(asked));
+  ImageModel model(state.bundle(), state.device());
+  const auto queries = check_all<Query>(asked, state, state.bundle().spec(), answers);
+  (model.*work)(queries, at_once, answers);
+  return answers.take();
+}
+
 // Features that belong to a replica, and are counted by it.
 template <class Tensors>
 std::vector<Outcome<std::shared_ptr<const Features<Tensors>>>> own(const std::shared_ptr<ReplicaState>& state,
@@ -210,12 +221,8 @@ void Replica::load(BundleSpec spec, CancelRef cancel, PartCallback on_part, Done
 void Replica::encode_images(std::vector<Item<Pixels>> items, std::size_t at_once, Done<Batch<ImageRef>> done) {
   submit_batch<Pixels, ImageRef>(
       std::move(items), "Encoding the picture failed",
-      [at_once](const std::shared_ptr<ReplicaState>& state, const std::vector<Item<Pixels>>& asked) {
-        Answers<ImageTensors> answers(tokens_of(asked));
-        ImageModel model(state->bundle(), state->device());
-        const auto pictures = check_all<PixelView>(asked, *state, state->bundle().spec(), answers);
-        model.encode(pictures, at_once, answers);
-        return own<ImageTensors>(state, answers.take());
+      [at_once](const std::shared_ptr<ReplicaState>& state, const auto& asked) {
+        return own<ImageTensors>(state, answer_all(*state, asked, at_once, &ImageModel::encode));
       },
       std::move(done));
 }
@@ -224,12 +231,8 @@ void Replica::encode_texts(std::vector<Item<std::vector<std::int32_t>>> items, s
                            Done<Batch<TextRef>> done) {
   submit_batch<std::vector<std::int32_t>, TextRef>(
       std::move(items), "Encoding the text failed",
-      [at_once](const std::shared_ptr<ReplicaState>& state, const std::vector<Item<std::vector<std::int32_t>>>& asked) {
-        Answers<TextTensors> answers(tokens_of(asked));
-        ImageModel model(state->bundle(), state->device());
-        const auto ids = check_all<std::vector<std::int32_t>>(asked, *state, state->bundle().spec(), answers);
-        model.encode_texts(ids, at_once, answers);
-        return own<TextTensors>(state, answers.take());
+      [at_once](const std::shared_ptr<ReplicaState>& state, const auto& asked) {
+        return own<TextTensors>(state, answer_all(*state, asked, at_once, &ImageModel::encode_texts));
       },
       std::move(done));
 }
@@ -238,12 +241,8 @@ void Replica::segment_concepts(std::vector<Item<ConceptPrompt>> items, std::size
                                Done<Batch<ConceptFinding>> done) {
   submit_batch<ConceptPrompt, ConceptFinding>(
       std::move(items), "Segmenting failed",
-      [at_once](const std::shared_ptr<ReplicaState>& state, const std::vector<Item<ConceptPrompt>>& asked) {
-        Answers<ConceptFinding> answers(tokens_of(asked));
-        ImageModel model(state->bundle(), state->device());
-        const auto queries = check_all<ConceptQuery>(asked, *state, state->bundle().spec(), answers);
-        model.segment_concepts(queries, at_once, answers);
-        return answers.take();
+      [at_once](const std::shared_ptr<ReplicaState>& state, const auto& asked) {
+        return answer_all(*state, asked, at_once, &ImageModel::segment_concepts);
       },
       std::move(done));
 }
@@ -252,12 +251,8 @@ void Replica::segment_objects(std::vector<Item<ObjectPrompt>> items, std::size_t
                               Done<Batch<ObjectFinding>> done) {
   submit_batch<ObjectPrompt, ObjectFinding>(
       std::move(items), "Segmenting failed",
-      [at_once](const std::shared_ptr<ReplicaState>& state, const std::vector<Item<ObjectPrompt>>& asked) {
-        Answers<ObjectFinding> answers(tokens_of(asked));
-        ImageModel model(state->bundle(), state->device());
-        const auto queries = check_all<ObjectQuery>(asked, *state, state->bundle().spec(), answers);
-        model.segment_objects(queries, at_once, answers);
-        return answers.take();
+      [at_once](const std::shared_ptr<ReplicaState>& state, const auto& asked) {
+        return answer_all(*state, asked, at_once, &ImageModel::segment_objects);
       },
       std::move(done));
 }

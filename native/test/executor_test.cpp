@@ -1,6 +1,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -21,17 +22,18 @@ Executor plain() {
   return Executor([](const std::function<void()>& loop) { loop(); });
 }
 
-// A task that says what became of it.
+// A task that says what became of it. The promise is the task's as well: whoever hears of the end may leave while the
+// executor's thread is still saying so.
 struct Probe {
-  std::promise<std::string> promise;
-  std::future<std::string> result = promise.get_future();
+  std::shared_ptr<std::promise<std::string>> promise = std::make_shared<std::promise<std::string>>();
+  std::future<std::string> result = promise->get_future();
 
   Executor::Task task(std::function<void()> work, std::vector<CancelRef> cancels = {}) {
-    return {[this, work = std::move(work)](double) -> std::function<void()> {
+    return {[said = promise, work = std::move(work)](double) -> std::function<void()> {
               work();
-              return [this] { promise.set_value("done"); };
+              return [said] { said->set_value("done"); };
             },
-            [this](const Error& why) { promise.set_value(why.code()); }, std::move(cancels)};
+            [said = promise](const Error& why) { said->set_value(why.code()); }, std::move(cancels)};
   }
 };
 

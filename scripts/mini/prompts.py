@@ -132,8 +132,9 @@ def make_prompt(objects, kind, rng, slack=0.06):
 
 
 MOST_TARGETS = 8  # per prompt, in training
-TRAINING_MIX = {"present": 0.12, "absent_half": 0.10, "absent": 0.04, "unknown": 0.04, "exemplar": 0.15,
-                "exemplar_negative": 0.18, "text_negative": 0.20, "text_exemplar": 0.17}
+# Words with a negative box are learned last.
+TRAINING_MIX = {"present": 0.12, "absent_half": 0.09, "absent": 0.03, "unknown": 0.03, "exemplar": 0.12,
+                "exemplar_negative": 0.17, "text_negative": 0.28, "text_exemplar": 0.16}
 
 
 def training_prompts(objects, count, rng):
