@@ -19,7 +19,7 @@ export interface NativeAddon {
 }
 
 /** The contract this TypeScript was written for. */
-export const ADDON_CONTRACT = 2;
+export const ADDON_CONTRACT = 3;
 
 export interface NativeDevice {
   /** `cpu`, `cuda:0`, … */
@@ -80,8 +80,51 @@ export interface NativeBatchOptions {
   readonly atOnce: number;
 }
 
+/** The tracker's half of a replica. The promises reject with the error's code, `ABORTED` when their token was cancelled. */
+export interface NativeTracking {
+  /** Finds every instance of concepts on one frame and keeps their masks on the device. */
+  detectConcepts(request: NativeDetectRequest): Promise<NativeDetections>;
+  /** One step of the tracker: all objects of a frame as one batch, whatever each remembers. */
+  trackObjects(request: NativeTrackRequest): Promise<NativeTracked>;
+  /** Takes masks as they are for new objects of a frame. */
+  seedObjects(request: NativeSeedRequest): Promise<NativeTracked>;
+  /** What tracks keep of a frame, in the order of `rows`. */
+  rememberObjects(request: NativeRememberRequest): Promise<readonly NativeTrackMemory[]>;
+  /** Overlap of every mask of `a` with every mask of `b`, on the low-resolution masks (logit > 0). */
+  compareMasks(request: NativeCompareRequest): Promise<NativeComparison>;
+  /** Fills holes and removes specks of at most `area` cells; see `cleanArea`. A new handle, in the order of `rows`. */
+  cleanMasks(request: {
+    readonly rows: readonly NativeMaskRow[];
+    readonly area: number;
+    readonly token: NativeCancelToken;
+  }): Promise<NativeMasks>;
+  /** Masks at the size of the video (bilinear, logit > 0). */
+  readMasks(request: {
+    readonly rows: readonly NativeMaskRow[];
+    readonly width: number;
+    readonly height: number;
+    readonly token: NativeCancelToken;
+  }): Promise<readonly NativeReadMask[]>;
+  /** Copies memories to the host's memory or back to the device; the old handles stay as they were. */
+  moveMemories(
+    memories: readonly NativeTrackMemory[],
+    to: "host" | "device",
+    token: NativeCancelToken,
+  ): Promise<readonly NativeTrackMemory[]>;
+  /** Memories as bytes, one block each, for `restoreMemories` of any replica of the same bundle. */
+  saveMemories(
+    memories: readonly NativeTrackMemory[],
+    token: NativeCancelToken,
+  ): Promise<readonly Uint8Array[]>;
+  /** Memories from what `saveMemories` gave, on the device. `INVALID_ARGUMENT` where the bytes are not of this model. */
+  restoreMemories(
+    blocks: readonly Uint8Array[],
+    token: NativeCancelToken,
+  ): Promise<readonly NativeTrackMemory[]>;
+}
+
 /** One copy of a model on one device, with its own thread and queue. Every method returns at once. */
-export interface NativeReplica {
+export interface NativeReplica extends NativeTracking {
   /** Loads the parts of `bundle`; `onPart` is called after each one with its name, the count done and the total. */
   load(
     bundle: NativeBundle,
@@ -145,11 +188,14 @@ export interface NativeMemory {
   readonly featureBytes: number;
 }
 
-/** Interleaved 8-bit RGB, `width * height * 3` bytes. */
+/** 8-bit pixels. */
 export interface NativePixels {
+  /** Interleaved RGB, `width * height * 3` bytes; or the planes of `yuv`, one after the other without gaps. */
   readonly data: Uint8Array;
   readonly width: number;
   readonly height: number;
+  /** Set when `data` is planar YUV 4:2:0: Y, then U and V of half the width and height, rounded up. */
+  readonly yuv?: { readonly matrix: "bt601" | "bt709"; readonly range: "limited" | "full" };
 }
 
 export interface NativeImageItem {
@@ -247,6 +293,152 @@ export interface NativeObjectMask {
   readonly area: number;
   /** Logits of `maskSize * maskSize`, clamped to ±32: what a further call takes as `mask`. */
   readonly lowRes: Float32Array;
+}
+
+/** Low-resolution mask logits of several objects on one frame, `[count, maskSize, maskSize]`, on the device. */
+export interface NativeMasks {
+  readonly count: number;
+  readonly bytes: number;
+  readonly disposed: boolean;
+  dispose(): void;
+}
+
+/** Object pointers of several objects on one frame, `[count, tracker width]`, on the device. */
+export interface NativePointers {
+  readonly count: number;
+  readonly bytes: number;
+  readonly disposed: boolean;
+  dispose(): void;
+}
+
+/** What one track keeps of one frame: its memory map and its object pointer. */
+export interface NativeTrackMemory {
+  readonly bytes: number;
+  /** Where the bytes are. Only memories on the device can be attended to. */
+  readonly tier: "device" | "host";
+  readonly disposed: boolean;
+  dispose(): void;
+}
+
+/** One mask of a handle. */
+export interface NativeMaskRow {
+  readonly masks: NativeMasks;
+  readonly row: number;
+  /** Taken as empty: every logit -10. */
+  readonly hidden?: boolean;
+}
+
+export interface NativeDetectRequest {
+  readonly features: NativeFeatures;
+  /** Boxes and labels as in `NativeConceptItem`. */
+  readonly prompts: readonly {
+    readonly text: NativeTextFeatures;
+    readonly boxes: Float32Array;
+    readonly labels: Uint8Array;
+  }[];
+  /** Joint score above which an instance counts, 0–1. */
+  readonly threshold: number;
+  /** Of two instances of one prompt whose masks overlap by more than this IoU, the better one stays; 0 = all stay. */
+  readonly overlapThreshold: number;
+  readonly token: NativeCancelToken;
+}
+
+/** Instances, prompt by prompt, and within a prompt in the order of the model's queries. */
+export interface NativeDetections {
+  readonly scores: Float32Array;
+  /** Four each: x1, y1, x2, y2 in pixels of the frame. */
+  readonly boxes: Float64Array;
+  /** Index of the prompt each belongs to. */
+  readonly prompts: Int32Array;
+  /** One per prompt, 0–1. */
+  readonly presence: Float32Array;
+  readonly masks: NativeMasks;
+}
+
+export interface NativeTrackItem {
+  /** What to attend to; none: the frame stands alone, as a picture does. */
+  readonly memories: readonly NativeTrackMemory[];
+  /** One per memory: row of the temporal table; the last row for a conditioning frame. */
+  readonly rows: Int32Array;
+  /** Whose object pointers to attend to; their memory maps are not used. */
+  readonly pointers: readonly NativeTrackMemory[];
+  /** One per pointer: its age as a share of the longest, `k / (n - 1)`. */
+  readonly ages: Float32Array;
+  /** Clicks and box corners on this frame as in `NativeObjectItem`; empty for a frame that is only tracked. */
+  readonly points: Float32Array;
+  readonly labels: Int32Array;
+}
+
+export interface NativeTrackRequest {
+  readonly features: NativeFeatures;
+  readonly items: readonly NativeTrackItem[];
+  /**
+   * Holes of at most so many cells are filled (logit 0.1), then specks of at most so many and at most half of the mask
+   * removed (-0.1), in `cleaned`; 0 = `cleaned` is `masks`.
+   */
+  readonly cleanArea: number;
+  readonly token: NativeCancelToken;
+}
+
+/** Objects of one frame, in the order asked for. */
+export interface NativeTracked {
+  /** As decoded; -1024 everywhere where the object is not there. */
+  readonly masks: NativeMasks;
+  readonly cleaned: NativeMasks;
+  readonly pointers: NativePointers;
+  /** Logit of whether the object is there. */
+  readonly objectScores: Float32Array;
+  /** The model's own guess of each mask's IoU. */
+  readonly quality: Float32Array;
+}
+
+export interface NativeSeedRequest {
+  readonly features: NativeFeatures;
+  /** A mask of a handle (logit >= 0.5 is inside) or run lengths in the frame's own size. */
+  readonly items: readonly (NativeMaskRow | { readonly counts: Uint32Array })[];
+  readonly token: NativeCancelToken;
+}
+
+export interface NativeRememberRow extends NativeMaskRow {
+  readonly pointers: NativePointers;
+  readonly pointerRow: number;
+  /** Logit; at most 0 marks the memory as one without the object. Not used with `constrain`. */
+  readonly objectScore: number;
+  /** Objects of one group shall not overlap; -1 = alone. Only used with `constrain`. */
+  readonly group: number;
+}
+
+export interface NativeRememberRequest {
+  readonly features: NativeFeatures;
+  readonly rows: readonly NativeRememberRow[];
+  /** Masks become 0 or 1 instead of probabilities: frames with prompts. */
+  readonly binarize: boolean;
+  /** Through the model's square first, as after decoding; else straight from the low-resolution mask. */
+  readonly throughSquare: boolean;
+  /** Empties masks that keep less than 0.3 of their area once each cell belongs to its strongest object of the group; objects with an empty mask count as not there. */
+  readonly constrain: boolean;
+  readonly token: NativeCancelToken;
+}
+
+export interface NativeCompareRequest {
+  readonly a: readonly NativeMaskRow[];
+  readonly b: readonly NativeMaskRow[];
+  readonly token: NativeCancelToken;
+}
+
+export interface NativeComparison {
+  /** `a.length * b.length`, row by row. */
+  readonly iou: Float32Array;
+  /** Cells inside, of every mask. */
+  readonly areasA: Uint32Array;
+  readonly areasB: Uint32Array;
+}
+
+export interface NativeReadMask {
+  readonly counts: Uint32Array;
+  readonly area: number;
+  /** x1, y1, x2, y2 in pixels around the mask, the last ones not included; four zeros for an empty mask. */
+  readonly box: Float64Array;
 }
 
 /** Cancels the items it was given to; work stops before the next stage. */
