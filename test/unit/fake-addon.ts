@@ -19,6 +19,7 @@ import {
   type NativeReplica,
   type NativeTextFeatures,
   type NativeTextItem,
+  type NativeTracking,
 } from "../../lib/native/addon.js";
 
 export type FakeStage = "encodeImages" | "encodeTexts" | "segmentConcepts" | "segmentObjects";
