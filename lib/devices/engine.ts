@@ -16,7 +16,7 @@ import { engineStats, type Sam3Stats } from "./engine-stats.js";
 import { type Kept, PictureFeatures, TextFeatures } from "./kept-features.js";
 import { Lease } from "./lease.js";
 import type { Stage } from "./replica.js";
-import type { ConceptRequest, FeatureLease, ObjectRequest, PictureRequest, Settled } from "./requests.js";
+import type { ConceptRequest, ObjectRequest, PictureRequest, Settled } from "./requests.js";
 
 /** What an engine is made of. */
 export interface EngineParts {
@@ -116,7 +116,7 @@ export class Engine {
   }
 
   /** Features of a picture: from the cache, from an encode that is under way, or from one of its own. */
-  async acquire(request: PictureRequest, call: Call): Promise<FeatureLease> {
+  async acquire(request: PictureRequest, call: Call): Promise<Lease> {
     this.assertOpen();
     const pin = await this.#checked(request, call);
     if (this.#closing) {
@@ -131,7 +131,7 @@ export class Engine {
    * The answer keeps the order.
    */
   segmentConcepts(
-    lease: FeatureLease,
+    lease: Lease,
     requests: readonly ConceptRequest[],
     call: Call,
   ): Promise<Settled<NativeConceptObjects>[]> {
@@ -142,7 +142,7 @@ export class Engine {
 
   /** Decodes object prompts, likewise. */
   segmentObjects(
-    lease: FeatureLease,
+    lease: Lease,
     requests: readonly ObjectRequest[],
     call: Call,
   ): Promise<Settled<NativeObjectMasks>[]> {
@@ -336,13 +336,12 @@ export class Engine {
 
   async #each<R, T>(
     stage: Stage,
-    given: FeatureLease,
+    lease: Lease,
     requests: readonly R[],
     call: Call,
     ask: (features: PictureFeatures, request: R, asker: Asking) => Promise<T>,
   ): Promise<Settled<T>[]> {
     this.assertOpen();
-    const lease = Lease.of(given);
     lease.features.replica.queue.assertRoom(stage);
     // So many at a time that the next batch is ready, and no more: between the batches of a long list others get
     // their turn.

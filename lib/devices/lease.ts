@@ -1,14 +1,17 @@
 import type { Pin } from "../cache/feature-cache.js";
 import { Sam3Error } from "../errors.js";
 import type { Kept, PictureFeatures } from "./kept-features.js";
-import type { CacheOutcome, FeatureLease, PictureRequest } from "./requests.js";
+import type { CacheOutcome, PictureRequest } from "./requests.js";
 
-/** A picture's features in somebody's hands. */
-export class Lease implements FeatureLease {
+/** A picture's features held for a caller. They stay until `release`, whatever the cache does. */
+export class Lease {
   readonly width: number;
   readonly height: number;
+  /** Bytes the features hold. */
   readonly bytes: number;
+  /** Milliseconds spent reading and decoding the picture; 0 where nothing was decoded for this caller. */
   readonly decodeMs: number;
+  /** Milliseconds of the image encoder; 0 where nothing was encoded for this caller. */
   readonly encodeMs: number;
   readonly cache: CacheOutcome;
   /** How to make the features again. */
@@ -29,12 +32,7 @@ export class Lease implements FeatureLease {
     this.#pin = pin;
   }
 
-  /** What stands behind a lease that came back from above. */
-  static of(lease: FeatureLease): Lease {
-    if (lease instanceof Lease) return lease;
-    throw new Sam3Error("INTERNAL", "These features were not made by an engine.");
-  }
-
+  /** Name of the replica that holds them, for example `cuda:0`. */
   get replica(): string {
     return this.features.replica.name;
   }
@@ -47,6 +45,7 @@ export class Lease implements FeatureLease {
     return this.#pin.released;
   }
 
+  /** Gives the features up; work on them that runs ends first. More than once does nothing. */
   release(): void {
     this.#pin.release();
   }

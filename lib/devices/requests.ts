@@ -36,24 +36,6 @@ export interface PictureRequest {
   readonly check?: ((size: { readonly width: number; readonly height: number }) => void) | undefined;
 }
 
-/** Features held for a caller. They stay until `release`, whatever the cache does. */
-export interface FeatureLease {
-  readonly width: number;
-  readonly height: number;
-  /** Bytes the features hold. */
-  readonly bytes: number;
-  /** Milliseconds spent reading and decoding the picture; 0 where nothing was decoded for this caller. */
-  readonly decodeMs: number;
-  /** Milliseconds of the image encoder; 0 where nothing was encoded for this caller. */
-  readonly encodeMs: number;
-  readonly cache: CacheOutcome;
-  /** Name of the replica that holds them, for example `cuda:0`. */
-  readonly replica: string;
-  readonly released: boolean;
-  /** Gives the features up; work on them that runs ends first. More than once does nothing. */
-  release(): void;
-}
-
 /** One concept prompt on a picture. */
 export interface ConceptRequest extends Omit<NativeConceptItem, "features" | "text" | "token"> {
   readonly ids: Int32Array;

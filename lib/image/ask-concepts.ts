@@ -1,6 +1,7 @@
 import type { Call } from "../call.js";
 import type { Engine } from "../devices/engine.js";
-import type { ConceptRequest, FeatureLease, Settled } from "../devices/requests.js";
+import type { Lease } from "../devices/lease.js";
+import type { ConceptRequest, Settled } from "../devices/requests.js";
 import type { NativeConceptObjects } from "../native/addon.js";
 import { type ConceptPrompt, checkPrompt } from "./concept-prompt.js";
 import { type FoundText, foundText } from "./concept-result.js";
@@ -37,7 +38,7 @@ export function prepareConcept(
 /** Asks for every text in one batch; the answer keeps their order. */
 export async function askConcepts(
   engine: Engine,
-  lease: FeatureLease,
+  lease: Lease,
   asked: readonly AskedText[],
   semantic: boolean,
   call: Call,
@@ -53,7 +54,7 @@ export async function askConcepts(
 /** What the addon answers to every text, in order. Equal requests are asked once, so that their answers are equal too. */
 export async function answersTo(
   engine: Engine,
-  lease: FeatureLease,
+  lease: Lease,
   asked: readonly AskedText[],
   semantic: boolean,
   call: Call,

@@ -1,7 +1,8 @@
 import type { Call, CallOptions } from "../call.js";
 import { captureCaller } from "../caller.js";
 import type { Engine } from "../devices/engine.js";
-import type { CacheOutcome, FeatureLease, Settled } from "../devices/requests.js";
+import type { Lease } from "../devices/lease.js";
+import type { CacheOutcome, Settled } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
 import type { Logger } from "../logger.js";
@@ -22,7 +23,7 @@ import {
 import { allFulfilled, withCoded } from "./settle.js";
 
 // The safety net for a picture that was never disposed: its features are given up when it is collected, and a line says so.
-const abandoned = new FinalizationRegistry<{ readonly lease: FeatureLease; readonly logger: Logger }>(
+const abandoned = new FinalizationRegistry<{ readonly lease: Lease; readonly logger: Logger }>(
   ({ lease, logger }) => {
     if (lease.released) return;
     logger.warn(

@@ -1,6 +1,7 @@
 import type { Call } from "../call.js";
 import type { Engine } from "../devices/engine.js";
-import type { FeatureLease, Settled } from "../devices/requests.js";
+import type { Lease } from "../devices/lease.js";
+import type { Settled } from "../devices/requests.js";
 import { type AskedText, askConcepts, withoutDuplicates } from "./ask-concepts.js";
 import { ConceptResult, type FoundText } from "./concept-result.js";
 import type { CheckedObjectPrompt } from "./object-prompt.js";
@@ -17,11 +18,11 @@ interface ConceptExtras {
 
 /** A picture whose features are held: checked prompts go in, results come out. */
 export class LeasedPicture {
-  readonly lease: FeatureLease;
+  readonly lease: Lease;
   readonly #engine: Engine;
   readonly #opened: OpenedImage;
 
-  constructor(engine: Engine, lease: FeatureLease, opened: OpenedImage) {
+  constructor(engine: Engine, lease: Lease, opened: OpenedImage) {
     this.#engine = engine;
     this.lease = lease;
     this.#opened = opened;

@@ -1,7 +1,8 @@
 import sharp from "sharp";
 import type { Call } from "../call.js";
 import type { Engine } from "../devices/engine.js";
-import type { CacheOutcome, DecodedPixels, FeatureLease, PictureRequest } from "../devices/requests.js";
+import type { Lease } from "../devices/lease.js";
+import type { CacheOutcome, DecodedPixels, PictureRequest } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
 import { Mask } from "../masks/mask.js";
 import { place, type Rect, unite } from "../masks/runs.js";
@@ -51,7 +52,7 @@ export async function segmentTiled(
   const tiles = layOutTiles(opened, layout);
   const pixels = decodedOnce(opened);
   const { contentHash } = opened.source;
-  const ask = async (lease: FeatureLease): Promise<Seen> => {
+  const ask = async (lease: Lease): Promise<Seen> => {
     try {
       const answers = allFulfilled(await answersTo(engine, lease, asked, options.semantic, call));
       return { answers, cache: lease.cache };
