@@ -1,4 +1,5 @@
 import { Sam3Error } from "../errors.js";
+import { sam3Closed } from "./disposed.js";
 import { tooLittleMemory } from "./memory-errors.js";
 import type { Replica, ReplicaState, Stage } from "./replica.js";
 
@@ -172,8 +173,7 @@ export class DevicePool {
 
   #noneLeft(): Sam3Error {
     const [first] = this.replicas.flatMap(({ reason }) => reason ?? []);
-    if (first && !this.#closed) return first;
-    return new Sam3Error("DISPOSED", "This Sam3 was closed. Load it again with Sam3.load().");
+    return first && !this.#closed ? first : sam3Closed();
   }
 }
 

@@ -12,6 +12,7 @@ import type { Meter } from "../metrics/meter.js";
 import type { NativeConceptObjects, NativeObjectMasks } from "../native/addon.js";
 import { type Asker, type BatchLimits, queueFull, queueTimeout } from "./batch-queue.js";
 import type { DevicePool, Health } from "./device-pool.js";
+import { sam3Closed } from "./disposed.js";
 import { engineStats, type Sam3Stats } from "./engine-stats.js";
 import { type Kept, PictureFeatures, TextFeatures } from "./kept-features.js";
 import { Lease } from "./lease.js";
@@ -97,8 +98,7 @@ export class Engine {
 
   /** Throws `DISPOSED` once closing has begun. */
   assertOpen(): void {
-    if (this.#closing)
-      throw new Sam3Error("DISPOSED", "This Sam3 was closed. Load it again with Sam3.load().");
+    if (this.#closing) throw sam3Closed();
   }
 
   /**

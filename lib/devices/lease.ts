@@ -1,5 +1,5 @@
 import type { Pin } from "../cache/feature-cache.js";
-import { Sam3Error } from "../errors.js";
+import { pictureDisposed } from "./disposed.js";
 import type { Kept, PictureFeatures } from "./kept-features.js";
 import type { CacheOutcome, PictureRequest } from "./requests.js";
 
@@ -52,8 +52,7 @@ export class Lease {
 
   /** A pin of its own on the features as they are now. */
   retain(): Pin<Kept> {
-    if (this.released)
-      throw new Sam3Error("DISPOSED", "This encoded image was disposed. Encode the picture again.");
+    if (this.released) throw pictureDisposed();
     return this.#pin.retain();
   }
 

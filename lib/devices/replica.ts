@@ -19,6 +19,7 @@ import type {
 } from "../native/addon.js";
 import { type Asker, type BatchItem, type BatchLimits, BatchQueue } from "./batch-queue.js";
 import type { ReplicaPlan } from "./device-list.js";
+import { sam3Closed } from "./disposed.js";
 import { outOfMemory, tooLittleMemory } from "./memory-errors.js";
 import type { StageInputs } from "./requests.js";
 
@@ -148,14 +149,14 @@ export class Replica {
   /** Copies features to the host's memory or back. */
   async move(features: NativeFeatures, to: "host" | "device", signal: AbortSignal): Promise<NativeFeatures> {
     const native = this.#native;
-    if (!native || this.#state !== "ready") throw this.#reason ?? closed();
+    if (!native || this.#state !== "ready") throw this.#reason ?? sam3Closed();
     const token = new this.#context.addon.CancelToken();
     const forget = onAbort(signal, () => token.cancel());
     try {
       const moved = await native.moveFeatures(features, to, token);
       if (this.#state === "ready") return moved;
       moved.dispose();
-      throw this.#reason ?? closed();
+      throw this.#reason ?? sam3Closed();
     } finally {
       forget();
     }
@@ -195,7 +196,7 @@ export class Replica {
 
   async #close(): Promise<void> {
     if (this.#state !== "faulted") this.#state = "closed";
-    this.queue.close(closed());
+    this.queue.close(sam3Closed());
     this.#loadToken?.cancel();
     // A load that is under way must not leave a model behind.
     await this.#loading?.catch(() => {});
@@ -226,7 +227,7 @@ export class Replica {
         ?.close()
         .catch((closing: unknown) => logger.error(`closing ${this.name} failed: ${String(closing)}`));
       this.#native = undefined;
-      if (this.#closing || this.state === "closed") throw closed();
+      if (this.#closing || this.state === "closed") throw sam3Closed();
       const reason = toSam3Error(error);
       // What is too little now may be enough later; the rest will not change by itself.
       const passing = reason.code === "DEVICE_MEMORY" || reason.code === "OUT_OF_MEMORY";
@@ -259,7 +260,7 @@ export class Replica {
   }
 
   #assertNotClosed(): void {
-    if (this.#closing) throw closed();
+    if (this.#closing) throw sam3Closed();
   }
 
   #fail(state: "failed" | "faulted", reason: Sam3Error): void {
@@ -281,7 +282,7 @@ export class Replica {
   async #ask(stage: Stage, items: readonly Item[], again: boolean): Promise<Item[]> {
     const { addon, meter, limits } = this.#context;
     const native = this.#native;
-    if (!native) throw closed();
+    if (!native) throw sam3Closed();
     const asked = items.map((item) => {
       const token = new addon.CancelToken();
       item.cancel = () => token.cancel();
@@ -357,7 +358,3 @@ export class Replica {
 }
 
 type Item = BatchItem<object, Done<unknown>>;
-
-function closed(): Sam3Error {
-  return new Sam3Error("DISPOSED", "This Sam3 was closed. Load it again with Sam3.load().");
-}

@@ -1,9 +1,9 @@
 import type { Call, CallOptions } from "../call.js";
 import { captureCaller } from "../caller.js";
+import { pictureDisposed } from "../devices/disposed.js";
 import type { Engine } from "../devices/engine.js";
 import type { Lease } from "../devices/lease.js";
 import type { CacheOutcome, Settled } from "../devices/requests.js";
-import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
 import type { Logger } from "../logger.js";
 import { prepareConcept } from "./ask-concepts.js";
@@ -221,9 +221,7 @@ export class EncodedImage {
     work: (call: Call) => Promise<T>,
   ): Promise<T> {
     return this.#engine.call(operation, entry, options, async (call) => {
-      if (this.#disposed) {
-        throw new Sam3Error("DISPOSED", "This encoded image was disposed. Encode the picture again.");
-      }
+      if (this.#disposed) throw pictureDisposed();
       const running = work(call);
       this.#running.add(running);
       try {
