@@ -69,6 +69,23 @@ const devicesSchema = z.union([
     .max(64),
 ]);
 
+/** Names of replicas, or the numbers of CUDA devices, as `VIDEO_GPU_LIST` has them. */
+const replicaNames = z.union([
+  text.transform((value) => value.split(",").map((name) => name.trim())),
+  z.array(z.union([z.string().trim(), z.int().min(0).transform(String)])),
+]);
+const videoDevicesSchema = replicaNames.pipe(
+  z
+    .array(
+      z
+        .string()
+        .min(1)
+        .transform((name) => (/^\d+$/.test(name) ? `cuda:${name}` : name.toLowerCase())),
+    )
+    .min(1)
+    .max(64),
+);
+
 const FLAG = "`true` or `false` (in the environment also `1` or `0`)";
 
 /** Every setting there is. Options win over the environment, the environment over the default. */
@@ -221,6 +238,42 @@ export const SETTINGS = {
         .min(1)
         .max(2 ** 31 - 1),
     ),
+  },
+  temporalDisambiguation: {
+    env: "VIDEO_MODEL_TEMPORAL_DISAMBIGUATION",
+    type: FLAG,
+    fallback: "`true`",
+    meaning:
+      "Whether a video's objects are decided with hindsight: results come 15 frames late, doubtful objects are taken back, memory is selected. `sam.video.open` can say otherwise for a session.",
+    schema: flag,
+  },
+  videoDevices: {
+    env: "VIDEO_GPU_LIST",
+    type: "numbers of CUDA devices or names of replicas, with commas or as a list",
+    fallback: "all replicas",
+    meaning: "Where video sessions may live, of the replicas that `devices` makes.",
+    schema: videoDevicesSchema,
+  },
+  maxSessions: {
+    env: "MAX_CONCURRENT_SESSIONS",
+    type: "1–10000",
+    fallback: "`10`",
+    meaning: "Most video sessions open at a time; a further one fails with `SESSION_LIMIT`.",
+    schema: whole(1, 10_000),
+  },
+  sessionTimeoutSeconds: {
+    env: "SESSION_TIMEOUT_SECONDS",
+    type: "seconds",
+    fallback: "`3600`",
+    meaning: "A video session that nobody used for so long is closed; 0 = never.",
+    schema: numeric.pipe(z.number().min(0).max(31_536_000)),
+  },
+  sessionCleanupIntervalSeconds: {
+    env: "SESSION_CLEANUP_INTERVAL_SECONDS",
+    type: "seconds, at least 1",
+    fallback: "`300`",
+    meaning: "How often sessions that nobody uses are looked for.",
+    schema: numeric.pipe(z.number().min(1).max(86_400)),
   },
   logLevel: {
     env: "LOG_LEVEL",
