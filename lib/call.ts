@@ -13,6 +13,9 @@ export interface CallOptions {
   readonly requestId?: string | undefined;
 }
 
+/** The names of `CallOptions`. */
+export const CALL_OPTIONS: readonly (keyof CallOptions)[] = ["signal", "timeoutMs", "requestId"];
+
 /** A public call on its way through the layers. */
 export interface Call {
   /** Names the call in log lines. */

@@ -88,17 +88,19 @@ export class DevicePool {
   }
 
   /**
-   * A place for a session that keeps `bytes` on its device.
+   * A place for a session that keeps `bytes` on its device: where the fewest sessions are, of the replicas that are
+   * named (by their own names, or all of a device by its id).
    *
-   * @throws {Sam3Error} `DEVICE_MEMORY` when no replica has so much left
+   * @throws {Sam3Error} `DEVICE_MEMORY` when no replica has so much left, `DEVICE_UNKNOWN` for a name that is none
    */
-  async pin(bytes: number): Promise<SessionPlace> {
+  async pin(bytes: number, names?: readonly string[]): Promise<SessionPlace> {
+    const allowed = names === undefined ? this.replicas : names.flatMap((name) => this.#named(name));
     let refusal: Sam3Error | undefined;
     const avoid = new Set<Replica>();
     for (;;) {
-      const candidates = this.replicas.filter((it) => it.usable && !avoid.has(it));
-      const replica = candidates.sort((a, b) => a.sessions - b.sessions || a.queue.load - b.queue.load)[0];
-      if (!replica) throw refusal ?? this.#noneLeft();
+      const candidates = allowed.filter((it) => it.usable && !avoid.has(it));
+      const replica = candidates.sort((a, b) => a.sessions - b.sessions || a.busyness - b.busyness)[0];
+      if (!replica) throw refusal ?? this.#noneLeft(allowed);
       // Counted before anything is waited for, so that sessions opened together spread.
       replica.sessions++;
       replica.reservedBytes += bytes;
@@ -171,15 +173,25 @@ export class DevicePool {
     return chosen;
   }
 
-  #noneLeft(): Sam3Error {
-    const [first] = this.replicas.flatMap(({ reason }) => reason ?? []);
+  #named(name: string): readonly Replica[] {
+    const named = this.replicas.filter((it) => it.name === name || it.device?.id === name);
+    if (named.length > 0) return named;
+    const known = this.replicas.map((it) => it.name).join(", ");
+    throw new Sam3Error(
+      "DEVICE_UNKNOWN",
+      `There is no replica "${name}" for a video session (option device, or videoDevices / VIDEO_GPU_LIST). This Sam3 has ${known}.`,
+    );
+  }
+
+  #noneLeft(replicas: readonly Replica[] = this.replicas): Sam3Error {
+    const [first] = replicas.flatMap(({ reason }) => reason ?? []);
     return first && !this.#closed ? first : sam3Closed();
   }
 }
 
 /** The one with least to do; the one with fewer sessions, then the first, where several have as little. */
 function least(replicas: readonly Replica[]): Replica | undefined {
-  return [...replicas].sort((a, b) => a.queue.load - b.queue.load || a.sessions - b.sessions)[0];
+  return [...replicas].sort((a, b) => a.busyness - b.busyness || a.sessions - b.sessions)[0];
 }
 
 function once(work: () => void): () => void {

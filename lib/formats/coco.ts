@@ -1,9 +1,10 @@
 import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
 import type { CocoRle } from "../masks/rle.js";
+import { readOptions } from "../read-options.js";
 import { type FoundPicture, groupByPicture } from "./found-picture.js";
 import { joinRings } from "./joined-ring.js";
-import { numberNames, readOptions } from "./read-options.js";
+import { numberNames } from "./number-names.js";
 
 /** How COCO annotations are written; everything is optional. */
 export interface CocoOptions {

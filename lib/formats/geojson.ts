@@ -1,7 +1,7 @@
 import type { Box } from "../masks/mask.js";
 import type { MaskPolygon, Ring } from "../masks/polygons.js";
+import { readOptions } from "../read-options.js";
 import { type FoundPicture, groupByPicture } from "./found-picture.js";
-import { readOptions } from "./read-options.js";
 
 /** How GeoJSON is written; everything is optional. */
 export interface GeoJsonOptions {

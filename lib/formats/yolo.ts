@@ -1,7 +1,8 @@
 import { parse } from "node:path";
+import { readOptions } from "../read-options.js";
 import { type FoundPicture, groupByPicture } from "./found-picture.js";
 import { joinRings } from "./joined-ring.js";
-import { numberNames, readOptions } from "./read-options.js";
+import { numberNames } from "./number-names.js";
 
 /** How YOLO-seg lines are written; everything is optional. */
 export interface YoloOptions {

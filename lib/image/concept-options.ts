@@ -1,7 +1,7 @@
-import type { CallOptions } from "../call.js";
+import { CALL_OPTIONS, type CallOptions } from "../call.js";
 import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
-import { readOptions } from "../formats/read-options.js";
+import { readOptions } from "../read-options.js";
 
 /** What a concept call does beyond finding objects, and what stops it. */
 export interface ConceptOptions extends CallOptions {
@@ -14,7 +14,7 @@ export interface ConceptOptions extends CallOptions {
   readonly semantic?: boolean | undefined;
 }
 
-const NAMES = ["suppressDuplicates", "semantic", "signal", "timeoutMs", "requestId"];
+const NAMES = ["suppressDuplicates", "semantic", ...CALL_OPTIONS];
 
 /**
  * The options with their defaults.

@@ -1,7 +1,7 @@
-import type { CallOptions } from "../call.js";
+import { CALL_OPTIONS, type CallOptions } from "../call.js";
 import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
-import { readOptions } from "../formats/read-options.js";
+import { readOptions } from "../read-options.js";
 
 /** How `segmentObject` makes its masks, and what stops it. */
 export interface ObjectOptions extends CallOptions {
@@ -23,7 +23,7 @@ export interface MaskSettings {
   readonly maxSprinkleArea: number;
 }
 
-const NAMES = ["maskThreshold", "maxHoleArea", "maxSprinkleArea", "signal", "timeoutMs", "requestId"];
+const NAMES = ["maskThreshold", "maxHoleArea", "maxSprinkleArea", ...CALL_OPTIONS];
 
 /**
  * The options with their defaults.

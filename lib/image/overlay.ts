@@ -1,9 +1,10 @@
 import sharp from "sharp";
 import { readSignal, throwIfAborted } from "../abort.js";
 import { type Caller, captureCaller, forCaller } from "../caller.js";
-import { describe, hintFor } from "../describe.js";
+import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
 import { type DrawnObject, type DrawnPoint, overlaySvg } from "../masks/overlay-svg.js";
+import { readOptions } from "../read-options.js";
 import { decodeImage } from "./decode-image.js";
 import { type ImageInput, type ImageLimits, takeImage } from "./take-image.js";
 
@@ -26,7 +27,7 @@ export interface OverlayOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const KEYS = ["image", "maxSide", "format", "boxes", "labels", "points", "opacity", "signal"] as const;
+const NAMES = ["image", "maxSide", "format", "boxes", "labels", "points", "opacity", "signal"];
 
 /** Draws objects on their picture: one SVG over the pixels, rendered by sharp off the event loop. */
 export function drawOverlay(
@@ -70,17 +71,6 @@ export function drawOverlay(
 }
 
 function checkOptions(options: OverlayOptions) {
-  if (typeof options !== "object" || options === null) {
-    throw new Sam3Error("INVALID_ARGUMENT", `overlay takes an object of options, not ${describe(options)}.`);
-  }
-  for (const key of Object.keys(options)) {
-    if (!(KEYS as readonly string[]).includes(key)) {
-      throw new Sam3Error(
-        "INVALID_ARGUMENT",
-        `overlay has no option "${key}"${hintFor(key, KEYS)}. It takes ${KEYS.join(", ")}.`,
-      );
-    }
-  }
   const {
     maxSide = Number.POSITIVE_INFINITY,
     format = "png",
@@ -89,7 +79,7 @@ function checkOptions(options: OverlayOptions) {
     labels = true,
     points = true,
     image,
-  } = options;
+  } = readOptions("overlay", options, NAMES);
   if (typeof maxSide !== "number" || !(maxSide >= 1)) {
     throw new Sam3Error("INVALID_ARGUMENT", `maxSide is ${describe(maxSide)}; it must be 1 or more pixels.`);
   }

@@ -1,7 +1,7 @@
 import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
-import { readOptions } from "../formats/read-options.js";
 import type { Rect } from "../masks/runs.js";
+import { readOptions } from "../read-options.js";
 
 /** How a very large picture is cut; everything is optional. */
 export interface TileOptions {

@@ -19,8 +19,8 @@ export interface MetricsOptions {
 /** The part of prom-client that is used. */
 interface PromClient {
   readonly Registry: new () => MetricsRegistry;
-  readonly Gauge: new (options: PromOptions) => PromGauge;
-  readonly Counter: new (options: PromOptions) => PromCounter;
+  readonly Gauge: new (options: PromOptions) => PromSum;
+  readonly Counter: new (options: PromOptions) => PromSum;
   readonly Histogram: new (options: PromOptions & { readonly buckets: readonly number[] }) => PromHistogram;
 }
 
@@ -34,12 +34,8 @@ interface PromOptions {
 
 type Labels = Readonly<Record<string, string>>;
 
-interface PromGauge {
-  set(labels: Labels, value: number): void;
-  reset(): void;
-}
-
-interface PromCounter {
+/** What a gauge and a counter have in common. */
+interface PromSum {
   inc(labels: Labels, value: number): void;
   reset(): void;
 }
@@ -225,30 +221,22 @@ export class PrometheusExport {
       if (!look || now - look.at > 5) look = { stats: this.#stats(), at: now };
       return look.stats;
     };
-    for (const [name, { help, labels, values }] of Object.entries(GAUGES)) {
-      const gauge: PromGauge = new client.Gauge({
-        name: prefix + name,
-        help,
-        labelNames: labels,
-        registers,
-        collect: () => {
-          gauge.reset();
-          for (const [label, value] of values(stats())) gauge.set(label, value);
-        },
-      });
-    }
-    for (const [name, { help, labels, values }] of Object.entries(COUNTERS)) {
-      const counter: PromCounter = new client.Counter({
-        name: prefix + name,
-        help,
-        labelNames: labels,
-        registers,
-        collect: () => {
-          counter.reset();
-          for (const [label, value] of values(stats())) counter.inc(label, value);
-        },
-      });
-    }
+    const read = (Metric: PromClient["Gauge" | "Counter"], table: typeof GAUGES) => {
+      for (const [name, { help, labels, values }] of Object.entries(table)) {
+        const metric: PromSum = new Metric({
+          name: prefix + name,
+          help,
+          labelNames: labels,
+          registers,
+          collect: () => {
+            metric.reset();
+            for (const [label, value] of values(stats())) metric.inc(label, value);
+          },
+        });
+      }
+    };
+    read(client.Gauge, GAUGES);
+    read(client.Counter, COUNTERS);
     for (const [name, { measure, help, label }] of Object.entries(HISTOGRAMS)) {
       // Prometheus counts in seconds.
       const scale = measure === "batch" ? 1 : 1000;

@@ -1,28 +1,5 @@
-import { describe, hintFor } from "../describe.js";
+import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
-
-/**
- * The options of a format, with no name that does not exist.
- *
- * @throws {Sam3Error} `INVALID_ARGUMENT`
- */
-export function readOptions<T extends object>(format: string, options: T, names: readonly string[]): T {
-  if (typeof options !== "object" || options === null) {
-    throw new Sam3Error(
-      "INVALID_ARGUMENT",
-      `${format} takes an object of options, not ${describe(options)}.`,
-    );
-  }
-  for (const name of Object.keys(options)) {
-    if (!names.includes(name)) {
-      throw new Sam3Error(
-        "INVALID_ARGUMENT",
-        `${format} has no option "${name}"${hintFor(name, names)}. It takes ${names.join(", ")}.`,
-      );
-    }
-  }
-  return options;
-}
 
 /**
  * Numbers of the names found, in the order given or in that of first appearance.
