@@ -159,6 +159,7 @@ export async function loadEngine(
     limits,
     callTimeoutMs: settings.callTimeoutMs,
     bundleId: idOf(manifest),
+    video: settings,
   });
   try {
     if (settings.load === "eager") {

@@ -1,8 +1,9 @@
 import type { z } from "zod";
 import { readSignal } from "./abort.js";
-import { describe, hintFor, issuesInOneLine } from "./describe.js";
+import { describe, issuesInOneLine } from "./describe.js";
 import { Sam3Error } from "./errors.js";
 import { isLogger, type Logger } from "./logger.js";
+import { readOptions } from "./read-options.js";
 import { type DeviceRequest, type LogLevel, SETTINGS, type SettingName } from "./settings.js";
 
 /** A device by name; `GPU-…` and `MIG-…` are ids as `nvidia-smi -L` lists them. */
@@ -79,6 +80,26 @@ export interface LoadOptions {
   readonly resolution?: number | undefined;
   /** Pictures with more pixels are refused. */
   readonly maxPixels?: number | undefined;
+  /** Whether a video's objects are decided with hindsight, 15 frames late; a session can say otherwise. */
+  readonly temporalDisambiguation?: boolean | undefined;
+  /** Replicas that video sessions may live on, by name, or CUDA devices by number; all when left out. */
+  readonly videoDevices?: string | readonly (string | number)[] | undefined;
+  /** Most video sessions open at a time; a further one fails with `SESSION_LIMIT`. */
+  readonly maxSessions?: number | undefined;
+  /** Seconds after which a video session that nobody used is closed; 0 = never. */
+  readonly sessionTimeoutSeconds?: number | undefined;
+  /** Seconds between two looks for such sessions. */
+  readonly sessionCleanupIntervalSeconds?: number | undefined;
+  /** What decodes video files; node-av where it is installed when left out, else ffmpeg. */
+  readonly videoDecoder?: "auto" | "node-av" | "ffmpeg" | undefined;
+  /** The ffmpeg program. */
+  readonly ffmpeg?: string | undefined;
+  /** Most frames that decoding is ahead of what is asked for. */
+  readonly videoReadAhead?: number | undefined;
+  /** Most milliseconds without a new frame before a video fails with `VIDEO_STALLED`; 0 = no limit. */
+  readonly videoStallTimeoutMs?: number | undefined;
+  /** Most MB of a stream that are kept in a temporary file. */
+  readonly maxVideoMb?: number | undefined;
   /** Folder of the libtorch to use. */
   readonly libtorch?: string | undefined;
   /** Whether the torch of the Python on the path may be used where no other libtorch is found. */
@@ -116,6 +137,16 @@ export interface Settings {
   readonly confidenceThreshold: number | undefined;
   readonly resolution: number | undefined;
   readonly maxPixels: number;
+  readonly temporalDisambiguation: boolean;
+  readonly videoDevices: readonly string[] | undefined;
+  readonly maxSessions: number;
+  readonly sessionTimeoutSeconds: number;
+  readonly sessionCleanupIntervalSeconds: number;
+  readonly videoDecoder: "auto" | "node-av" | "ffmpeg";
+  readonly ffmpeg: string | undefined;
+  readonly videoReadAhead: number;
+  readonly videoStallTimeoutMs: number;
+  readonly maxVideoMb: number;
   readonly logLevel: LogLevel;
   readonly libtorch: string | undefined;
   readonly libtorchFromPython: boolean;
@@ -141,6 +172,14 @@ const DEFAULTS = {
   cacheTtlSeconds: 600,
   maxCpuCacheSizeMb: 0,
   maxPixels: 128_000_000,
+  temporalDisambiguation: true,
+  maxSessions: 10,
+  sessionTimeoutSeconds: 3600,
+  sessionCleanupIntervalSeconds: 300,
+  videoDecoder: "auto",
+  videoReadAhead: 8,
+  videoStallTimeoutMs: 60_000,
+  maxVideoMb: 16_384,
   logLevel: "warn",
   libtorchFromPython: false,
 } as const;
@@ -188,22 +227,8 @@ export function readLoadOptions(
   signal: AbortSignal | undefined;
   onProgress: LoadOptions["onProgress"];
 } {
-  if (typeof options !== "object" || options === null) {
-    throw new Sam3Error(
-      "INVALID_ARGUMENT",
-      `Sam3.load takes an object of options, not ${describe(options)}.`,
-    );
-  }
-  const known = [...Object.keys(SETTINGS), ...HANDLES];
-  for (const name of Object.keys(options)) {
-    if (!known.includes(name)) {
-      throw new Sam3Error(
-        "INVALID_ARGUMENT",
-        `Sam3.load has no option "${name}"${hintFor(name, known)}. It takes ${known.join(", ")}.`,
-      );
-    }
-  }
-  const { logger, signal, onProgress } = options;
+  const names = [...Object.keys(SETTINGS), ...HANDLES];
+  const { logger, signal, onProgress } = readOptions("Sam3.load", options, names);
   if (logger !== undefined && !isLogger(logger)) {
     throw new Sam3Error(
       "INVALID_SETTING",

@@ -275,6 +275,42 @@ export const SETTINGS = {
     meaning: "How often sessions that nobody uses are looked for.",
     schema: numeric.pipe(z.number().min(1).max(86_400)),
   },
+  videoDecoder: {
+    env: "SAM3_VIDEO_DECODER",
+    type: "`auto`, `node-av` or `ffmpeg`",
+    fallback: "`auto`: node-av where it is installed, else ffmpeg",
+    meaning: "What decodes video files.",
+    schema: text.transform((value) => value.toLowerCase()).pipe(z.enum(["auto", "node-av", "ffmpeg"])),
+  },
+  ffmpeg: {
+    env: "SAM3_FFMPEG",
+    type: "file",
+    fallback: "`ffmpeg` on the path",
+    meaning: "The ffmpeg program that decodes and writes videos.",
+    schema: text,
+  },
+  videoReadAhead: {
+    env: "SAM3_VIDEO_READ_AHEAD",
+    type: "1–256",
+    fallback: "`8`",
+    meaning: "Most frames that decoding is ahead of what is asked for.",
+    schema: whole(1, 256),
+  },
+  videoStallTimeoutMs: {
+    env: "SAM3_VIDEO_STALL_TIMEOUT_MS",
+    type: "ms",
+    fallback: "`60000`",
+    meaning:
+      "Most milliseconds without a new frame, or without new bytes of a stream, before `VIDEO_STALLED`; 0 = no limit.",
+    schema: whole(0, 2 ** 31 - 1),
+  },
+  maxVideoMb: {
+    env: "SAM3_MAX_VIDEO_MB",
+    type: "MB, at least 1",
+    fallback: "`16384`",
+    meaning: "Most of a stream that is kept in a temporary file, so that its frames can be asked for again.",
+    schema: whole(1, 2 ** 30),
+  },
   logLevel: {
     env: "LOG_LEVEL",
     type: LOG_LEVELS.map((level) => `\`${level}\``).join(", "),

@@ -10,8 +10,9 @@ import { Gate } from "../gate.js";
 import type { Logger } from "../logger.js";
 import type { Meter } from "../metrics/meter.js";
 import type { NativeConceptObjects, NativeObjectMasks } from "../native/addon.js";
+import type { Settings } from "../options.js";
 import { type Asker, type BatchLimits, queueFull, queueTimeout } from "./batch-queue.js";
-import type { DevicePool, Health } from "./device-pool.js";
+import type { DevicePool, Health, SessionPlace } from "./device-pool.js";
 import { sam3Closed } from "./disposed.js";
 import { engineStats, type Sam3Stats } from "./engine-stats.js";
 import { type Kept, PictureFeatures, TextFeatures } from "./kept-features.js";
@@ -35,7 +36,23 @@ export interface EngineParts {
   readonly callTimeoutMs: number;
   /** Names the bundle's content, so that features of another one are never taken for its own. */
   readonly bundleId: string;
+  readonly video: VideoSettings;
 }
+
+/** What was set for video. */
+export type VideoSettings = Pick<
+  Settings,
+  | "temporalDisambiguation"
+  | "videoDevices"
+  | "maxSessions"
+  | "sessionTimeoutSeconds"
+  | "sessionCleanupIntervalSeconds"
+  | "videoDecoder"
+  | "ffmpeg"
+  | "videoReadAhead"
+  | "videoStallTimeoutMs"
+  | "maxVideoMb"
+>;
 
 /** Decoded pictures may wait for the encoder until they weigh this; a thousand calls must not decode a thousand pictures. */
 const MAX_DECODED_BYTES = 256 * 2 ** 20;
@@ -66,6 +83,8 @@ export class Engine {
   /** Score above which objects are returned where a prompt names no threshold. */
   readonly threshold: number;
   readonly maxPixels: number;
+  readonly video: VideoSettings;
+  readonly bundleId: string;
   readonly #parts: EngineParts;
   /** Pictures that are decoded and not encoded yet. */
   readonly #decoded: Gate;
@@ -82,6 +101,8 @@ export class Engine {
     this.logger = parts.logger;
     this.threshold = parts.threshold;
     this.maxPixels = parts.maxPixels;
+    this.video = parts.video;
+    this.bundleId = parts.bundleId;
     const { maxBatch, maxQueue, queueTimeoutMs } = parts.limits.encode;
     this.#decoded = new Gate({
       // While one batch runs, the next one gathers on every replica.
@@ -156,6 +177,16 @@ export class Engine {
         return (await replica.submit("segmentObjects", input, asker)).value;
       },
     );
+  }
+
+  /**
+   * A place for a video session that keeps `bytes` on its device; see `DevicePool.pin`.
+   *
+   * @throws {Sam3Error} `DEVICE_MEMORY`, `DEVICE_UNKNOWN`, `DISPOSED`, what loading a replica failed with
+   */
+  pin(bytes: number, names: readonly string[] | undefined): Promise<SessionPlace> {
+    this.assertOpen();
+    return this.#parts.pool.pin(bytes, names);
   }
 
   stats(): Sam3Stats {

@@ -1,4 +1,4 @@
-import { onAbort } from "../abort.js";
+import { onAbort, throwIfAborted } from "../abort.js";
 import { toSam3Error } from "../caller.js";
 import { Sam3Error } from "../errors.js";
 import type { Logger } from "../logger.js";
@@ -16,6 +16,7 @@ import type {
   NativeOutcome,
   NativeReplica,
   NativeTextFeatures,
+  NativeTracking,
 } from "../native/addon.js";
 import { type Asker, type BatchItem, type BatchLimits, BatchQueue } from "./batch-queue.js";
 import type { ReplicaPlan } from "./device-list.js";
@@ -99,6 +100,8 @@ export class Replica {
   #loading: Promise<void> | undefined;
   #loadToken: NativeCancelToken | undefined;
   #closing: Promise<void> | undefined;
+  /** Calls of sessions that wait or run. */
+  #tracking = 0;
 
   constructor(plan: ReplicaPlan, context: ReplicaContext) {
     this.name = plan.name;
@@ -144,6 +147,52 @@ export class Replica {
   /** Gives an item to a stage. Settles when the work on it has really ended. */
   submit<S extends Stage>(stage: S, input: StageInputs[S], asker?: Asker): Promise<Done<StageOutputs[S]>> {
     return this.queue.submit<StageInputs[S], Done<StageOutputs[S]>>(stage, input, asker);
+  }
+
+  /**
+   * One call of the tracker's half, of a session that lives here. Settles when the work on it has really ended. Where
+   * memory is short, what can be spared is freed and the call is made once more.
+   *
+   * @param label what the call is called in the statistics
+   * @throws {Sam3Error} `OUT_OF_MEMORY`, `DEVICE_FAULT`, `DISPOSED`; the signal's reason when it was aborted; what the
+   *   addon fails with
+   */
+  async track<T>(
+    label: string,
+    work: (native: NativeTracking, token: NativeCancelToken) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const { addon, meter } = this.#context;
+    for (let again = false; ; again = true) {
+      throwIfAborted(signal);
+      const native = this.#native;
+      if (!native || this.#state !== "ready") throw this.#reason ?? sam3Closed();
+      const token = new addon.CancelToken();
+      const forget = onAbort(signal, () => token.cancel());
+      const start = performance.now();
+      this.#tracking++;
+      try {
+        const answer = await work(native, token);
+        meter.observe("work", label, performance.now() - start);
+        return answer;
+      } catch (error) {
+        if (signal?.aborted) throw signal.reason;
+        const code = (error as { code?: unknown } | null)?.code;
+        if (code === "DEVICE_FAULT") this.#fault(error);
+        if (this.#state !== "ready") throw this.#reason ?? error;
+        if (code !== "OUT_OF_MEMORY") throw error;
+        if (again) throw outOfMemory(this.name, label, error, native.memory());
+        await this.#recover(`"${label}"`, "");
+      } finally {
+        this.#tracking--;
+        forget();
+      }
+    }
+  }
+
+  /** Items and calls that wait, run or are on their way: how busy it is. */
+  get busyness(): number {
+    return this.queue.load + this.#tracking;
   }
 
   /** Copies features to the host's memory or back. */
@@ -319,14 +368,19 @@ export class Replica {
 
   /** Once more one by one, after everything that can be spared was freed. */
   async #askAgain(stage: Stage, items: readonly Item[]): Promise<void> {
+    await this.#recover(`"${stage}" of ${items.length}`, " one by one");
+    await this.#ask(stage, items, true);
+  }
+
+  /** Frees everything that can be spared. */
+  async #recover(what: string, how: string): Promise<void> {
     const { logger, meter, makeRoom } = this.#context;
     meter.memoryRecoveries++;
     const freed = makeRoom(this);
     await this.#native?.trim().catch((error: unknown) => logger.warn(`trimming failed: ${String(error)}`));
     logger.warn(
-      `${this.name} had too little memory for "${stage}" of ${items.length}; freed ${freed} bytes of kept features, trying again one by one`,
+      `${this.name} had too little memory for ${what}; freed ${freed} bytes of kept features, trying again${how}`,
     );
-    await this.#ask(stage, items, true);
   }
 
   /** The error an item fails with. */
