@@ -1,6 +1,7 @@
 // What lifetime.test.ts runs in processes of its own: node lifetime-scenario.mjs <name>. Uses the built package.
-import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Sam3 } from "../../dist/index.js";
+import { startWorker } from "../lifetime/start-worker.mjs";
 
 const CALLS = 12;
 
@@ -24,15 +25,7 @@ async function busy(options = {}) {
 
 const fulfilled = (results) => results.filter(({ status }) => status === "fulfilled").length;
 
-function startWorker(name) {
-  const worker = new Worker(new URL(import.meta.url), { workerData: name });
-  const said = new Promise((done) => worker.once("message", done));
-  const ended = new Promise((done) => {
-    worker.once("error", (error) => console.log(`worker failed: ${error}`));
-    worker.once("exit", done);
-  });
-  return { worker, said, ended };
-}
+const worker = (task) => startWorker(import.meta.url, task);
 
 const scenarios = {
   /** process.exit() while pictures are being segmented. */
@@ -89,7 +82,7 @@ const scenarios = {
   /** Workers that work beside the main thread; one is terminated in the middle. */
   async workers() {
     const { sam, settled } = await busy();
-    const workers = [startWorker("work"), startWorker("work"), startWorker("be busy")];
+    const workers = [worker("work"), worker("work"), worker("be busy")];
     await workers[2].said;
     await workers[2].worker.terminate();
     console.log(...(await Promise.all([workers[0].said, workers[1].said])), fulfilled(await settled));
@@ -98,7 +91,7 @@ const scenarios = {
   },
   /** process.exit() on the main thread while workers work. */
   async "exit-with-workers"() {
-    await Promise.all([startWorker("be busy"), startWorker("be busy")].map(({ said }) => said));
+    await Promise.all([worker("be busy"), worker("be busy")].map(({ said }) => said));
     process.exit(5);
   },
 };

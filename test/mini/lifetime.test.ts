@@ -1,21 +1,9 @@
-import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { runScenario } from "../lifetime/run-scenario.js";
 
-/** Runs a scenario in a process of its own, with the built package; one that hangs is ended by the test's timeout. */
-async function scenario(name: string, flags: readonly string[] = []) {
-  const script = fileURLToPath(new URL("./lifetime-scenario.mjs", import.meta.url));
-  const child = spawn(process.execPath, [...flags, script, name], { stdio: ["ignore", "pipe", "pipe"] });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (chunk: string) => {
-      output += chunk;
-    });
-  }
-  return new Promise<{ code: number | null; signal: string | null; output: string }>((done) =>
-    child.once("close", (code, signal) => done({ code, signal, output })),
-  );
-}
+/** Scenarios with the built package. */
+const scenario = (name: string, flags: readonly string[] = []) =>
+  runScenario(new URL("./lifetime-scenario.mjs", import.meta.url), name, { flags });
 
 const TIMEOUT = 120_000;
 

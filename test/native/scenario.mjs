@@ -1,6 +1,7 @@
 // What lifetime.test.ts runs in processes of its own: node scenario.mjs <name>, set up by SAM3_TEST_SETUP.
 import { createRequire } from "node:module";
-import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { isMainThread, parentPort, workerData } from "node:worker_threads";
+import { startWorker } from "../lifetime/start-worker.mjs";
 
 const setup = JSON.parse(process.env.SAM3_TEST_SETUP);
 const require = createRequire(import.meta.url);
@@ -31,15 +32,7 @@ async function busy() {
   return { addon, replica, settled };
 }
 
-function startWorker(name) {
-  const worker = new Worker(new URL(import.meta.url), { workerData: name });
-  const said = new Promise((done) => worker.once("message", done));
-  const ended = new Promise((done) => {
-    worker.once("error", (error) => console.log(`worker failed: ${error}`));
-    worker.once("exit", done);
-  });
-  return { worker, said, ended };
-}
+const worker = (task) => startWorker(import.meta.url, task);
 
 const scenarios = {
   /** process.exit() while a picture is being encoded. */
@@ -86,7 +79,7 @@ const scenarios = {
   /** Four workers, two at a time, work and close. */
   async workers() {
     for (let round = 0; round < 2; round++) {
-      const workers = [startWorker("work"), startWorker("work")];
+      const workers = [worker("work"), worker("work")];
       console.log(...(await Promise.all(workers.map(({ said }) => said))));
       console.log(...(await Promise.all(workers.map(({ ended }) => ended))));
     }
@@ -94,7 +87,7 @@ const scenarios = {
   /** Workers are terminated in the middle of work while the main thread works on. */
   async terminate() {
     const { replica, settled } = await busy();
-    const workers = [startWorker("be busy"), startWorker("be busy")];
+    const workers = [worker("be busy"), worker("be busy")];
     await Promise.all(workers.map(({ said }) => said));
     await Promise.all(workers.map(({ worker }) => worker.terminate()));
     console.log((await settled).length === 20);
@@ -102,7 +95,7 @@ const scenarios = {
   },
   /** process.exit() on the main thread while workers are busy. */
   async "exit-with-workers"() {
-    await Promise.all([startWorker("be busy"), startWorker("be busy")].map(({ said }) => said));
+    await Promise.all([worker("be busy"), worker("be busy")].map(({ said }) => said));
     process.exit(5);
   },
 };

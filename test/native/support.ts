@@ -1,7 +1,5 @@
-import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { IMAGE_PARTS, nativeBundle } from "../../lib/load-engine.js";
 import type {
   NativeAddon,
@@ -14,6 +12,7 @@ import type {
 } from "../../lib/native/addon.js";
 import { findAddon, loadAddon } from "../../lib/native/load.js";
 import { resolveLibtorch } from "../../lib/native/resolve-libtorch.js";
+import { type Ended, runScenario } from "../lifetime/run-scenario.js";
 
 /** Folder made by scripts/export/tiny.py. */
 export const FIXTURES = process.env.SAM3_FIXTURES ?? resolve(".cache/fixtures");
@@ -139,14 +138,8 @@ export function decodeRuns(counts: Uint32Array, size: number): Uint8Array {
   return bits;
 }
 
-export interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly output: string;
-}
-
-/** Runs scenario.mjs in a process of its own. */
-export async function scenario(name: string, flags: readonly string[] = []): Promise<Ended> {
+/** Runs a scenario of scenario.mjs in a process of its own. */
+export function scenario(name: string, flags: readonly string[] = []): Promise<Ended> {
   const files = findAddon();
   const setup = {
     addon: files.addon,
@@ -155,16 +148,8 @@ export async function scenario(name: string, flags: readonly string[] = []): Pro
     bundle: tinyBundle(),
     device: DEVICE,
   };
-  const script = fileURLToPath(new URL("./scenario.mjs", import.meta.url));
-  const child = spawn(process.execPath, [...flags, script, name], {
-    env: { ...process.env, SAM3_TEST_SETUP: JSON.stringify(setup) },
-    stdio: ["ignore", "pipe", "pipe"],
+  return runScenario(new URL("./scenario.mjs", import.meta.url), name, {
+    flags,
+    env: { SAM3_TEST_SETUP: JSON.stringify(setup) },
   });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (chunk: string) => {
-      output += chunk;
-    });
-  }
-  return new Promise((done) => child.once("close", (code, signal) => done({ code, signal, output })));
 }
