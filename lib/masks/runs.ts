@@ -58,6 +58,19 @@ export function overlapOf(a: Uint32Array, b: Uint32Array): number {
 
 /** Pixels inside either, of two masks of the same size. */
 export function unite(a: Uint32Array, b: Uint32Array): Uint32Array {
+  return combine(a, b, (inA, inB) => inA || inB);
+}
+
+/** Pixels inside the first and not the second, of two masks of the same size. */
+export function subtract(a: Uint32Array, b: Uint32Array): Uint32Array {
+  return combine(a, b, (inA, inB) => inA && !inB);
+}
+
+function combine(
+  a: Uint32Array,
+  b: Uint32Array,
+  isInside: (inA: boolean, inB: boolean) => boolean,
+): Uint32Array {
   const writer = new RunWriter();
   let i = 0;
   let j = 0;
@@ -66,7 +79,7 @@ export function unite(a: Uint32Array, b: Uint32Array): Uint32Array {
   let at = 0;
   while (i < a.length && j < b.length) {
     const step = Math.min(leftA, leftB);
-    if (i % 2 === 1 || j % 2 === 1) writer.add(at, at + step);
+    if (isInside(i % 2 === 1, j % 2 === 1)) writer.add(at, at + step);
     at += step;
     leftA -= step;
     leftB -= step;

@@ -1,5 +1,10 @@
+import { associate } from "./associate.js";
+import { stepHotstart } from "./hotstart.js";
+import { limitObjects } from "./limit-objects.js";
+import { stepOcclusion } from "./occlusion.js";
 import type { VideoRules } from "./options.js";
-import type { VideoState } from "./state.js";
+import { reconditionedTracks } from "./recondition.js";
+import type { Track, VideoState } from "./state.js";
 
 /** What was detected and tracked on one frame. */
 export interface FrameInput {
@@ -40,7 +45,10 @@ export interface FramePlan {
     readonly prompt: number;
     readonly score: number;
   }[];
-  /** Ids hotstart takes back: they are in no result of this or an earlier, still held frame. No longer in the new state. */
+  /**
+   * Ids hotstart takes back: they are in no result of this or an earlier, still held frame, and no longer in the new
+   * state. Their masks still take part where this frame's masks give way to each other before they are remembered.
+   */
   readonly removed: readonly number[];
   /** Ids whose mask is taken as empty from here on, in memory and in results: they lie over an object that was seen more steadily. */
   readonly hidden: readonly number[];
@@ -72,11 +80,71 @@ export interface FramePlan {
  * for (const { id, detection } of plan.born) seed(id, detection);
  * ```
  */
-export declare function planFrame(
+export function planFrame(
   rules: VideoRules,
   state: VideoState,
   input: FrameInput,
-): { readonly plan: FramePlan; readonly state: VideoState };
+): { readonly plan: FramePlan; readonly state: VideoState } {
+  const { frame, detections, tracks } = input;
+  const found = associate(rules, {
+    detections,
+    tracks: { prompts: state.tracks.map((track) => track.prompt), areas: tracks.areas },
+    iou: input.detectionIou,
+  });
+  const room = rules.maxObjects - state.tracks.length - input.clickedObjects;
+  const taken = limitObjects(found.fresh, detections.scores, room);
+  const born = taken.map((detection, index) => ({
+    id: state.nextId + index,
+    detection,
+    prompt: detections.prompts[detection] as number,
+    score: detections.scores[detection] as number,
+  }));
 
-/** Whether the coming frame's plan depends on how its tracks overlap: where two of one prompt were hidden or gone before. */
-export declare function needsTrackIou(rules: VideoRules, state: VideoState): boolean;
+  const hotstart = stepHotstart(rules, state.tracks, { ...input, ...found });
+  const { removed } = hotstart;
+  const occlusion = stepOcclusion(rules, hotstart.tracks, {
+    ...input,
+    areas: tracks.areas,
+    removed,
+    iou: input.trackIou,
+  });
+  const idOf = (index: number) => (state.tracks[index] as Track).id;
+  const reconditioned = reconditionedTracks(rules, frame, found.confirmed, tracks.objectScores)
+    .map(({ track, detection }) => ({ id: idOf(track), detection }))
+    .filter(({ id }) => !removed.includes(id));
+
+  return {
+    plan: {
+      born,
+      removed,
+      hidden: occlusion.hidden,
+      suppressed: hotstart.suppressed,
+      reconditioned,
+      matches: found.matches.map((indices) => indices.map(idOf)),
+      unmatched: found.unmatched.map(idOf),
+      empty: found.empty.map(idOf),
+      dropped: found.fresh.length - taken.length,
+    },
+    state: {
+      nextId: state.nextId + born.length,
+      tracks: [
+        ...occlusion.tracks.filter((track) => !removed.includes(track.id)),
+        ...born.map((object) => newTrack(rules, frame, object)),
+      ],
+    },
+  };
+}
+
+function newTrack(rules: VideoRules, frame: number, born: FramePlan["born"][number]): Track {
+  return {
+    id: born.id,
+    prompt: born.prompt,
+    score: born.score,
+    firstFrame: frame,
+    settled: false,
+    unmatched: 0,
+    keepAlive: rules.keepAliveInitial,
+    sharedWith: [],
+    lastOccluded: null,
+  };
+}
