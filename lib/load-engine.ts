@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { throwIfAborted, until } from "./abort.js";
-import type { Manifest, PartName } from "./bundle/manifest.js";
+import { type Manifest, PART_NAMES } from "./bundle/manifest.js";
 import { type Bundle, readBundle, readTokenizer, verifyParts } from "./bundle/read-bundle.js";
 import { TextTokenizer } from "./bundle/tokenizer.js";
 import { FeatureCache } from "./cache/feature-cache.js";
@@ -53,15 +53,6 @@ export type AddonLoader = (options: {
   readonly env: Readonly<Record<string, string | undefined>>;
 }) => NativeAddon | Promise<NativeAddon>;
 
-/** The parts a picture needs; those of the tracker's memory stay on the disk. */
-export const IMAGE_PARTS: readonly PartName[] = [
-  "image_encoder",
-  "text_encoder",
-  "concept_decoder",
-  "object_decoder",
-  "tracker_constants",
-];
-
 const MB = 2 ** 20;
 const DEFAULT_CACHE_MB = 4096;
 
@@ -97,7 +88,7 @@ export async function loadEngine(
   });
   throwIfAborted(signal);
   const plans = planReplicas(settings.devices, addon.devices(), settings.threads);
-  const modelBytes = IMAGE_PARTS.reduce((sum, name) => sum + manifest.parts[name].bytes, 0);
+  const modelBytes = PART_NAMES.reduce((sum, name) => sum + manifest.parts[name].bytes, 0);
   const tokenizer = new TextTokenizer(await readTokenizer(bundle, signal), manifest.tokenizer);
 
   const meter = new Meter();
@@ -117,9 +108,9 @@ export async function loadEngine(
     let done = 0;
     // Lazily, the signal of `Sam3.load` has nothing to say any more.
     const stop = settings.load === "eager" ? signal : undefined;
-    const parts = await verifyParts(bundle, IMAGE_PARTS, stop, (part) => {
+    const parts = await verifyParts(bundle, PART_NAMES, stop, (part) => {
       done++;
-      report({ stage: "verify", part, done, total: IMAGE_PARTS.length });
+      report({ stage: "verify", part, done, total: PART_NAMES.length });
     });
     return nativeBundle(bundle, parts);
   });
@@ -138,7 +129,7 @@ export async function loadEngine(
     warmUp: settings.warmUp ? (replica) => warmUp(replica, manifest, tokenizer) : undefined,
     onPart: (part) => {
       partsLoaded++;
-      report({ stage: "load", part, done: partsLoaded, total: IMAGE_PARTS.length * plans.length });
+      report({ stage: "load", part, done: partsLoaded, total: PART_NAMES.length * plans.length });
     },
   };
   const pool = new DevicePool(
@@ -252,6 +243,8 @@ export function nativeBundle(
     maskThreshold: manifest.thresholds.mask,
     stabilityDelta: manifest.tracker.multimaskStabilityDelta,
     stabilityThreshold: manifest.tracker.multimaskStabilityThreshold,
+    memoryMaskScale: manifest.tracker.memoryMaskScale,
+    memoryMaskBias: manifest.tracker.memoryMaskBias,
     contextLength: manifest.tokenizer.contextLength,
     padToken: manifest.tokenizer.padToken,
     parts,
@@ -261,7 +254,7 @@ export function nativeBundle(
 /** Tells bundles apart by what their parts hold. */
 function idOf(manifest: Manifest): string {
   const hash = createHash("sha256");
-  for (const name of IMAGE_PARTS) hash.update(manifest.parts[name].sha256);
+  for (const name of PART_NAMES) hash.update(manifest.parts[name].sha256);
   return hash.digest("hex").slice(0, 16);
 }
 

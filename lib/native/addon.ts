@@ -51,6 +51,9 @@ export interface NativeBundle {
   readonly stabilityDelta: number;
   /** Share below which a single mask counts as unstable, so that the best of three is given instead. */
   readonly stabilityThreshold: number;
+  /** A mask of 0–1 becomes this times it plus `memoryMaskBias` before it is remembered. */
+  readonly memoryMaskScale: number;
+  readonly memoryMaskBias: number;
   readonly contextLength: number;
   readonly padToken: number;
   /** Part name to absolute path; the parts present are loaded, in this order. */

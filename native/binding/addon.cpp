@@ -45,6 +45,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   shut_down_at_end(env, environment);
   environment->features = Napi::Persistent(FeaturesHandle::define(env));
   environment->text_features = Napi::Persistent(TextFeaturesHandle::define(env));
+  environment->masks = Napi::Persistent(MasksHandle::define(env));
+  environment->pointers = Napi::Persistent(PointersHandle::define(env));
+  environment->track_memories = Napi::Persistent(TrackMemoryHandle::define(env));
   exports.Set("contract", Napi::Number::New(env, contract));
   exports.Set("torchVersion", Napi::String::New(env, torch_version()));
   exports.Set("devices", Napi::Function::New(env, devices, "devices"));

@@ -1,103 +1,9 @@
 #include "binding/convert.h"
 
-#include <algorithm>
-#include <array>
-#include <string>
-
 #include "binding/handles.h"
+#include "binding/values.h"
 
 namespace sam3::binding {
-namespace {
-
-[[noreturn]] void refuse(const Napi::Value& value, const char* key, const char* what) {
-  throw Napi::TypeError::New(value.Env(), std::string(key) + " is not " + what + ".");
-}
-
-double read_number(const Napi::Object& object, const char* key) {
-  const Napi::Value value = object.Get(key);
-  if (!value.IsNumber()) refuse(value, key, "a number");
-  return value.As<Napi::Number>().DoubleValue();
-}
-
-std::int64_t read_integer(const Napi::Object& object, const char* key) {
-  const Napi::Value value = object.Get(key);
-  if (!value.IsNumber()) refuse(value, key, "a number");
-  return value.As<Napi::Number>().Int64Value();
-}
-
-bool read_flag(const Napi::Object& object, const char* key) {
-  const Napi::Value value = object.Get(key);
-  if (!value.IsBoolean()) refuse(value, key, "a boolean");
-  return value.As<Napi::Boolean>().Value();
-}
-
-std::string read_text(const Napi::Object& object, const char* key) {
-  const Napi::Value value = object.Get(key);
-  if (!value.IsString()) refuse(value, key, "a string");
-  return value.As<Napi::String>().Utf8Value();
-}
-
-Napi::Object read_object_of(const Napi::Object& object, const char* key) {
-  const Napi::Value value = object.Get(key);
-  if (!value.IsObject()) refuse(value, key, "an object");
-  return value.As<Napi::Object>();
-}
-
-std::array<double, 3> read_triple(const Napi::Object& object, const char* key) {
-  const Napi::Object list = read_object_of(object, key);
-  std::array<double, 3> result{};
-  for (std::uint32_t i = 0; i < 3; ++i) {
-    const Napi::Value value = list.Get(i);
-    if (!value.IsNumber()) refuse(value, key, "three numbers");
-    result[i] = value.As<Napi::Number>().DoubleValue();
-  }
-  return result;
-}
-
-template <class T>
-Napi::TypedArrayOf<T> read_typed(const Napi::Object& object, const char* key, napi_typedarray_type type,
-                                 const char* what) {
-  const Napi::Value value = object.Get(key);
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) refuse(value, key, what);
-  return value.As<Napi::TypedArrayOf<T>>();
-}
-
-template <class T>
-std::vector<T> copy_typed(const Napi::Object& object, const char* key, napi_typedarray_type type, const char* what) {
-  const auto typed = read_typed<T>(object, key, type, what);
-  return {typed.Data(), typed.Data() + typed.ElementLength()};
-}
-
-std::vector<float> copy_floats(const Napi::Object& object, const char* key) {
-  return copy_typed<float>(object, key, napi_float32_array, "a Float32Array");
-}
-
-template <class Typed, class T>
-Typed write_typed(Napi::Env env, const T& values) {
-  auto typed = Typed::New(env, values.size());
-  std::copy(values.begin(), values.end(), typed.Data());
-  return typed;
-}
-
-void write_runs(Napi::Env env, Napi::Object& object, const RunLengths& mask) {
-  object.Set("counts", write_typed<Napi::Uint32Array>(env, mask.counts));
-  object.Set("area", number(env, static_cast<double>(mask.area)));
-}
-
-// A list of what `make` gives for each of `items`.
-template <class T, class Make>
-Napi::Array write_list(Napi::Env env, const std::vector<T>& items, const Make& make) {
-  auto list = Napi::Array::New(env, items.size());
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    const Napi::HandleScope scope(env);
-    list.Set(static_cast<std::uint32_t>(i), make(items[i]));
-  }
-  return list;
-}
-
-}  // namespace
-
-Napi::Number number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
 
 BundleSpec read_bundle(const Napi::Object& object) {
   BundleSpec spec;
@@ -110,6 +16,8 @@ BundleSpec read_bundle(const Napi::Object& object) {
   spec.mask_threshold = read_number(object, "maskThreshold");
   spec.stability_delta = read_number(object, "stabilityDelta");
   spec.stability_threshold = read_number(object, "stabilityThreshold");
+  spec.memory_mask_scale = read_number(object, "memoryMaskScale");
+  spec.memory_mask_bias = read_number(object, "memoryMaskBias");
   spec.context_length = read_integer(object, "contextLength");
   spec.pad_token = read_integer(object, "padToken");
   const auto parts = read_object_of(object, "parts");
@@ -158,6 +66,13 @@ ObjectPrompt read_object(const Napi::Object& item) {
   prompt.max_hole_area = read_integer(item, "maxHoleArea");
   prompt.max_sprinkle_area = read_integer(item, "maxSprinkleArea");
   return prompt;
+}
+
+Tier read_tier(const Napi::Value& value) {
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (name == "device") return Tier::device;
+  if (name == "host") return Tier::host;
+  throw Error("INVALID_ARGUMENT", "Features and memories are moved to \"host\" or to \"device\".");
 }
 
 Napi::Value write(Napi::Env env, const ConceptFinding& finding) {

@@ -44,6 +44,9 @@ class Environment {
   // Constructors of handles that only native code makes.
   Napi::FunctionReference features;
   Napi::FunctionReference text_features;
+  Napi::FunctionReference masks;
+  Napi::FunctionReference pointers;
+  Napi::FunctionReference track_memories;
 
  private:
   static void call_js(Napi::Env env, Napi::Function, std::nullptr_t*, Job* job);

@@ -5,6 +5,7 @@
 
 #include "binding/environment.h"
 #include "core/features.h"
+#include "core/track_tensors.h"
 
 namespace sam3::binding {
 namespace {
@@ -18,6 +19,19 @@ Handle* unwrap(const Napi::Value& value, const napi_type_tag& tag, const char* n
     throw Napi::TypeError::New(value.Env(), std::string("Expected a ") + name + ".");
   }
   return Handle::Unwrap(value.As<Napi::Object>());
+}
+
+// A property of a handle that is known from the start and never changes.
+void tell(Napi::Object object, const char* key, const Napi::Value& value) {
+  object.DefineProperty(Napi::PropertyDescriptor::Value(key, value, napi_enumerable));
+}
+
+void tell(Napi::Object object, const char* key, std::int64_t value) {
+  tell(object, key, Napi::Number::New(object.Env(), static_cast<double>(value)));
+}
+
+void tell_tier(Napi::Object object, Tier tier) {
+  tell(object, "tier", Napi::String::New(object.Env(), tier == Tier::device ? "device" : "host"));
 }
 
 }  // namespace
@@ -102,20 +116,31 @@ void NativeHandle<Kind>::dispose(const Napi::CallbackInfo& info) {
 Napi::FunctionReference& ImageFeaturesKind::constructor(Napi::Env env) { return Environment::of(env).features; }
 
 void ImageFeaturesKind::describe(Napi::Object object, const Ref& held) {
-  const Napi::Env env = object.Env();
-  const auto tell = [&](const char* key, const Napi::Value& value) {
-    object.DefineProperty(Napi::PropertyDescriptor::Value(key, value, napi_enumerable));
-  };
-  tell("width", Napi::Number::New(env, static_cast<double>(held->tensors().width)));
-  tell("height", Napi::Number::New(env, static_cast<double>(held->tensors().height)));
-  tell("tier", Napi::String::New(env, held->tier() == Tier::device ? "device" : "host"));
+  tell(object, "width", held->tensors().width);
+  tell(object, "height", held->tensors().height);
+  tell_tier(object, held->tier());
 }
 
 Napi::FunctionReference& TextFeaturesKind::constructor(Napi::Env env) { return Environment::of(env).text_features; }
 
 void TextFeaturesKind::describe(Napi::Object, const Ref&) {}
 
+Napi::FunctionReference& MasksKind::constructor(Napi::Env env) { return Environment::of(env).masks; }
+
+void MasksKind::describe(Napi::Object object, const Ref& held) { tell(object, "count", held->tensors().logits.size(0)); }
+
+Napi::FunctionReference& PointersKind::constructor(Napi::Env env) { return Environment::of(env).pointers; }
+
+void PointersKind::describe(Napi::Object object, const Ref& held) { tell(object, "count", held->tensors().rows.size(0)); }
+
+Napi::FunctionReference& TrackMemoryKind::constructor(Napi::Env env) { return Environment::of(env).track_memories; }
+
+void TrackMemoryKind::describe(Napi::Object object, const Ref& held) { tell_tier(object, held->tier()); }
+
 template class NativeHandle<ImageFeaturesKind>;
 template class NativeHandle<TextFeaturesKind>;
+template class NativeHandle<MasksKind>;
+template class NativeHandle<PointersKind>;
+template class NativeHandle<TrackMemoryKind>;
 
 }  // namespace sam3::binding

@@ -66,7 +66,37 @@ struct TextFeaturesKind {
   static void describe(Napi::Object object, const Ref& held);
 };
 
+struct MasksKind {
+  using Ref = MasksRef;
+  static constexpr const char* name = "Masks";
+  static constexpr const char* thing = "handle of masks";
+  static constexpr napi_type_tag tag = {0x7361d3c0de4a11ce, 0x04};
+  static Napi::FunctionReference& constructor(Napi::Env env);
+  static void describe(Napi::Object object, const Ref& held);
+};
+
+struct PointersKind {
+  using Ref = PointersRef;
+  static constexpr const char* name = "Pointers";
+  static constexpr const char* thing = "handle of object pointers";
+  static constexpr napi_type_tag tag = {0x7361d3c0de4a11ce, 0x05};
+  static Napi::FunctionReference& constructor(Napi::Env env);
+  static void describe(Napi::Object object, const Ref& held);
+};
+
+struct TrackMemoryKind {
+  using Ref = TrackMemoryRef;
+  static constexpr const char* name = "TrackMemory";
+  static constexpr const char* thing = "memory of a track";
+  static constexpr napi_type_tag tag = {0x7361d3c0de4a11ce, 0x06};
+  static Napi::FunctionReference& constructor(Napi::Env env);
+  static void describe(Napi::Object object, const Ref& held);
+};
+
 using FeaturesHandle = NativeHandle<ImageFeaturesKind>;
 using TextFeaturesHandle = NativeHandle<TextFeaturesKind>;
+using MasksHandle = NativeHandle<MasksKind>;
+using PointersHandle = NativeHandle<PointersKind>;
+using TrackMemoryHandle = NativeHandle<TrackMemoryKind>;
 
 }  // namespace sam3::binding

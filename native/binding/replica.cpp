@@ -1,31 +1,17 @@
 #include "binding/replica.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "binding/convert.h"
 #include "binding/environment.h"
 #include "binding/handles.h"
+#include "binding/promised.h"
+#include "binding/values.h"
 
 namespace sam3::binding {
 namespace {
-
-// Runs `call` with a fresh promise. What goes wrong on the way is a rejection, so that callers have one way to fail.
-template <class Call>
-Napi::Value promised(Napi::Env env, const Call& call) {
-  const auto pending = std::make_shared<Pending>(env);
-  const Napi::Promise promise = pending->promise();
-  try {
-    call(pending);
-  } catch (const Error& error) {
-    pending->reject(env, error);
-  } catch (const Napi::Error& error) {
-    pending->reject(env, Error("INVALID_ARGUMENT", error.Message()));
-  }
-  return promise;
-}
 
 // The items of a list call. One that cannot be read is carried along as its own failure.
 template <class T, class Read>
@@ -92,13 +78,6 @@ Napi::Value ask(const Napi::CallbackInfo& info, Replica& replica, Asked (*read)(
   });
 }
 
-Tier read_tier(const Napi::Value& value) {
-  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  if (name == "device") return Tier::device;
-  if (name == "host") return Tier::host;
-  throw Error("INVALID_ARGUMENT", "Features are moved to \"host\" or to \"device\".");
-}
-
 }  // namespace
 
 Napi::Function ReplicaHandle::define(Napi::Env env) {
@@ -109,6 +88,16 @@ Napi::Function ReplicaHandle::define(Napi::Env env) {
                       InstanceMethod("segmentConcepts", &ReplicaHandle::segment_concepts),
                       InstanceMethod("segmentObjects", &ReplicaHandle::segment_objects),
                       InstanceMethod("moveFeatures", &ReplicaHandle::move_features),
+                      InstanceMethod("detectConcepts", &ReplicaHandle::detect_concepts),
+                      InstanceMethod("trackObjects", &ReplicaHandle::track_objects),
+                      InstanceMethod("seedObjects", &ReplicaHandle::seed_objects),
+                      InstanceMethod("rememberObjects", &ReplicaHandle::remember_objects),
+                      InstanceMethod("compareMasks", &ReplicaHandle::compare_masks),
+                      InstanceMethod("cleanMasks", &ReplicaHandle::clean_masks),
+                      InstanceMethod("readMasks", &ReplicaHandle::read_masks),
+                      InstanceMethod("moveMemories", &ReplicaHandle::move_memories),
+                      InstanceMethod("saveMemories", &ReplicaHandle::save_memories),
+                      InstanceMethod("restoreMemories", &ReplicaHandle::restore_memories),
                       InstanceMethod("trim", &ReplicaHandle::trim), InstanceMethod("memory", &ReplicaHandle::memory),
                       InstanceMethod("stats", &ReplicaHandle::stats), InstanceMethod("close", &ReplicaHandle::close)});
 }

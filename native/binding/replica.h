@@ -23,6 +23,16 @@ class ReplicaHandle : public Napi::ObjectWrap<ReplicaHandle> {
   Napi::Value segment_concepts(const Napi::CallbackInfo& info);
   Napi::Value segment_objects(const Napi::CallbackInfo& info);
   Napi::Value move_features(const Napi::CallbackInfo& info);
+  Napi::Value detect_concepts(const Napi::CallbackInfo& info);
+  Napi::Value track_objects(const Napi::CallbackInfo& info);
+  Napi::Value seed_objects(const Napi::CallbackInfo& info);
+  Napi::Value remember_objects(const Napi::CallbackInfo& info);
+  Napi::Value compare_masks(const Napi::CallbackInfo& info);
+  Napi::Value clean_masks(const Napi::CallbackInfo& info);
+  Napi::Value read_masks(const Napi::CallbackInfo& info);
+  Napi::Value move_memories(const Napi::CallbackInfo& info);
+  Napi::Value save_memories(const Napi::CallbackInfo& info);
+  Napi::Value restore_memories(const Napi::CallbackInfo& info);
   Napi::Value trim(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);

@@ -22,6 +22,9 @@ struct BundleSpec {
   // The object decoder's single mask is taken as it is where so large a share of the cells over -delta is over delta.
   double stability_delta = 0;
   double stability_threshold = 0;
+  // A mask of 0 to 1 becomes this times it plus that before it is remembered.
+  double memory_mask_scale = 0;
+  double memory_mask_bias = 0;
   std::int64_t context_length = 0;
   std::int64_t pad_token = 0;
   // Name and absolute path of every part, in the order of loading.

@@ -76,4 +76,21 @@ void clean_mask(float* logits, std::int64_t rows, std::int64_t columns, float th
   if (max_sprinkle_area > 0) overwrite(foreground, max_sprinkle_area, threshold - clear);
 }
 
+void fill_and_sweep(float* logits, std::int64_t rows, std::int64_t columns, std::int64_t area) {
+  constexpr float filled = 0.1f;
+  const auto count = static_cast<std::size_t>(rows * columns);
+  std::vector<char> inside(count);
+  const auto overwrite = [&](std::int64_t most, float value) {
+    const auto areas = component_areas(inside, rows, columns);
+    for (std::size_t cell = 0; cell < count; ++cell) {
+      if (areas[cell] > 0 && areas[cell] <= most) logits[cell] = value;
+    }
+  };
+  std::transform(logits, logits + count, inside.begin(), [](float value) { return value <= 0 ? 1 : 0; });
+  overwrite(area, filled);
+  std::transform(logits, logits + count, inside.begin(), [](float value) { return value > 0 ? 1 : 0; });
+  const auto foreground = static_cast<std::int64_t>(std::count(inside.begin(), inside.end(), 1));
+  overwrite(std::min(area, foreground / 2), -filled);
+}
+
 }  // namespace sam3

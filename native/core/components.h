@@ -16,4 +16,9 @@ std::vector<std::int64_t> component_areas(const std::vector<char>& inside, std::
 void clean_mask(float* logits, std::int64_t rows, std::int64_t columns, float threshold, std::int64_t max_hole_area,
                 std::int64_t max_sprinkle_area);
 
+// What transformers' fill_holes_in_mask_scores does between frames of a video, in place: holes, components of cells at or
+// under 0, of at most `area` cells get 0.1; then specks of at most `area` cells and at most half of the mask, the filled
+// holes counted, get -0.1.
+void fill_and_sweep(float* logits, std::int64_t rows, std::int64_t columns, std::int64_t area);
+
 }  // namespace sam3

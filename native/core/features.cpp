@@ -3,13 +3,18 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <initializer_list>
 #include <unordered_set>
+
+#include "core/track_tensors.h"
 
 namespace sam3 {
 namespace {
 
-std::int64_t storage_bytes(std::initializer_list<const at::Tensor*> tensors) {
+at::Tensor copy_of(const at::Tensor& tensor, c10::Device device) {
+  return tensor.to(tensor.options().device(device), /*non_blocking=*/false, /*copy=*/true);
+}
+
+std::int64_t storage_bytes(const std::vector<const at::Tensor*>& tensors) {
   std::unordered_set<const void*> seen;
   std::int64_t bytes = 0;
   for (const at::Tensor* tensor : tensors) {
@@ -26,9 +31,7 @@ std::int64_t ImageTensors::bytes() const {
 }
 
 ImageTensors ImageTensors::copy_to(c10::Device device) const {
-  const auto copy = [device](const at::Tensor& tensor) {
-    return tensor.to(tensor.options().device(device), /*non_blocking=*/false, /*copy=*/true);
-  };
+  const auto copy = [device](const at::Tensor& tensor) { return copy_of(tensor, device); };
   return {copy(fine),           copy(middle),         copy(coarse), copy(tracker_fine),
           copy(tracker_middle), copy(tracker_coarse), width,        height};
 }
@@ -43,5 +46,19 @@ at::Tensor rows_of(const std::vector<const ImageTensors*>& images, at::Tensor Im
 }
 
 std::int64_t TextTensors::bytes() const { return storage_bytes({&tokens}); }
+
+std::int64_t MaskTensors::bytes() const {
+  std::vector<const at::Tensor*> all{&logits};
+  for (const at::Tensor& plane : given) all.push_back(&plane);
+  return storage_bytes(all);
+}
+
+std::int64_t PointerTensors::bytes() const { return storage_bytes({&rows}); }
+
+std::int64_t TrackMemoryTensors::bytes() const { return storage_bytes({&map, &pointer}); }
+
+TrackMemoryTensors TrackMemoryTensors::copy_to(c10::Device device) const {
+  return {copy_of(map, device), copy_of(pointer, device)};
+}
 
 }  // namespace sam3

@@ -12,14 +12,6 @@
 namespace sam3 {
 namespace {
 
-// What one prompt needs at its peak is about eight copies of the finest feature map (pixel decoder and mask embedding)
-// and the masks of all queries twice.
-std::int64_t bytes_of_prompt(const ImageTensors& image, std::int64_t mask_size) {
-  constexpr std::int64_t usual_queries = 200;
-  const auto fine = image.fine.numel() * static_cast<std::int64_t>(image.fine.element_size());
-  return 8 * fine + 2 * usual_queries * mask_size * mask_size * static_cast<std::int64_t>(sizeof(float));
-}
-
 RunLengths encode_plane(const at::Tensor& plane, const ImageTensors& image, double threshold) {
   const at::Tensor values = to_cpu_floats(plane);
   auto masks = encode_masks({values.const_data_ptr<float>(), 1, values.size(-2), values.size(-1)}, image.height,
@@ -28,6 +20,12 @@ RunLengths encode_plane(const at::Tensor& plane, const ImageTensors& image, doub
 }
 
 }  // namespace
+
+std::int64_t concept_bytes(const ImageTensors& image, std::int64_t mask_size) {
+  constexpr std::int64_t usual_queries = 200;
+  const auto fine = image.fine.numel() * static_cast<std::int64_t>(image.fine.element_size());
+  return 8 * fine + 2 * usual_queries * mask_size * mask_size * static_cast<std::int64_t>(sizeof(float));
+}
 
 ConceptTensors ImageModel::decode_concepts(const std::vector<const ConceptQuery*>& queries) {
   const auto n = static_cast<std::int64_t>(queries.size());
@@ -76,7 +74,7 @@ void ImageModel::segment_concepts(const std::vector<ConceptQuery>& queries, std:
   auto order = answers.still_wanted();
   if (order.empty()) return;
   sort_by_image(order, queries);
-  const std::int64_t one = bytes_of_prompt(*queries[order[0]].image, bundle_.spec().mask_size);
+  const std::int64_t one = concept_bytes(*queries[order[0]].image, bundle_.spec().mask_size);
   const auto run = [&](const std::vector<std::size_t>& some) {
     std::vector<const ConceptQuery*> wanted;
     for (const std::size_t index : some) wanted.push_back(&queries[index]);

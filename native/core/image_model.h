@@ -8,6 +8,7 @@
 #include "core/batch.h"
 #include "core/bundle.h"
 #include "core/features.h"
+#include "core/object_decoder.h"
 #include "core/preprocess.h"
 #include "core/results.h"
 
@@ -49,13 +50,6 @@ struct ObjectQuery {
   std::int64_t max_sprinkle_area = 0;
 };
 
-// Raw answer of the object decoder, everything on its device; N prompts.
-struct ObjectTensors {
-  at::Tensor masks;         // [N, 4, m, m]; 0 is the single-mask answer
-  at::Tensor quality;       // [N, 4] fp32
-  at::Tensor object_score;  // [N, 1] fp32
-};
-
 // The picture half of the model. Every list call works in runs of at most `at_once` items, fewer where memory is short,
 // and answers item by item. Not thread-safe: used on its replica's executor thread, under inference mode.
 class ImageModel {
@@ -81,6 +75,10 @@ class ImageModel {
   Bundle& bundle_;
   c10::Device device_;
 };
+
+// What one concept prompt needs at its peak: about eight copies of the finest feature map (pixel decoder and mask
+// embedding) and the masks of all queries twice.
+std::int64_t concept_bytes(const ImageTensors& image, std::int64_t mask_size);
 
 c10::ScalarType scalar_type(const std::string& dtype);
 

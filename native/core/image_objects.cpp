@@ -8,30 +8,14 @@
 #include "core/components.h"
 #include "core/image_model.h"
 #include "core/memory.h"
+#include "core/object_decoder.h"
 #include "core/part.h"
+#include "core/tracker_constants.h"
 
 namespace sam3 {
 namespace {
 
-constexpr const char* decoder = "object_decoder";
-// A prompt without points and boxes carries one point with this label.
-constexpr std::int64_t no_point = -1;
 constexpr float widest_logit = 32.0f;
-
-// What memory says where there is none: added to the coarsest features of a single picture.
-at::Tensor no_memory(Bundle& bundle) {
-  const torch::jit::Module& constants = bundle.part("tracker_constants");
-  if (!constants.hasattr("no_memory") || !constants.attr("no_memory").isTensor()) {
-    throw Error("BUNDLE_INVALID", "The part tracker_constants has no tensor no_memory. Export the bundle again.");
-  }
-  return constants.attr("no_memory").toTensor();
-}
-
-// What one prompt needs at its peak: the upscaled features several times, and those of the transformer.
-std::int64_t bytes_of_prompt(const ImageTensors& image) {
-  return (8 * image.tracker_fine.numel() + 8 * image.tracker_coarse.numel()) *
-         static_cast<std::int64_t>(sizeof(float));
-}
 
 // Share of the cells over -delta that are over delta, too: near 1 where the mask's border is sharp. In single precision,
 // as the model's authors compute it.
@@ -47,50 +31,32 @@ bool is_stable(const float* logits, std::int64_t count, const BundleSpec& spec) 
 }  // namespace
 
 ObjectTensors ImageModel::decode_objects(const std::vector<const ObjectQuery*>& queries) {
-  const BundleSpec& spec = bundle_.spec();
-  const auto n = static_cast<std::int64_t>(queries.size());
-  const auto given = static_cast<std::int64_t>(queries[0]->labels.size());
-  const std::int64_t count = std::max<std::int64_t>(given, 1);
-  const std::int64_t m = spec.mask_size;
-  const c10::ScalarType dtype = scalar_type(spec.dtype);
-  at::Tensor points = at::zeros({n, count, 2}, at::kFloat);
-  at::Tensor labels = at::full({n, count}, no_point, at::kLong);
-  at::Tensor has_mask = at::zeros({n}, at::kBool);
-  at::Tensor masks = at::zeros({n, 1, m, m}, at::kFloat);
-  for (std::int64_t row = 0; row < n; ++row) {
-    const ObjectQuery& query = *queries[static_cast<std::size_t>(row)];
-    TORCH_INTERNAL_ASSERT(static_cast<std::int64_t>(query.labels.size()) == given);
-    const double scale_x = static_cast<double>(spec.resolution) / static_cast<double>(query.image->width);
-    const double scale_y = static_cast<double>(spec.resolution) / static_cast<double>(query.image->height);
-    float* const point = points.mutable_data_ptr<float>() + row * count * 2;
-    for (std::int64_t i = 0; i < given; ++i) {
-      const auto at = static_cast<std::size_t>(2 * i);
-      point[2 * i] = static_cast<float>(static_cast<double>(query.points[at]) * scale_x);
-      point[2 * i + 1] = static_cast<float>(static_cast<double>(query.points[at + 1]) * scale_y);
-    }
-    std::copy(query.labels.begin(), query.labels.end(), labels.mutable_data_ptr<std::int64_t>() + row * count);
-    if (query.mask.empty()) continue;
-    has_mask.mutable_data_ptr<bool>()[row] = true;
-    std::copy(query.mask.begin(), query.mask.end(), masks.mutable_data_ptr<float>() + row * m * m);
+  const std::int64_t cells = bundle_.spec().mask_size * bundle_.spec().mask_size;
+  std::vector<PointPrompt> points;
+  for (const ObjectQuery* query : queries) {
+    points.push_back({&query->points, &query->labels, query->image->width, query->image->height});
+  }
+  const DecoderPrompts prompts = point_prompts(points, bundle_.spec());
+  for (std::size_t row = 0; row < queries.size(); ++row) {
+    const std::vector<float>& mask = queries[row]->mask;
+    if (mask.empty()) continue;
+    prompts.has_mask.mutable_data_ptr<bool>()[row] = true;
+    std::copy(mask.begin(), mask.end(), prompts.masks.mutable_data_ptr<float>() + static_cast<std::int64_t>(row) * cells);
   }
   const auto images = images_of(queries);
   const at::Tensor coarse = rows_of(images, &ImageTensors::tracker_coarse);
-  const auto out = run_part(bundle_, decoder,
-                            {rows_of(images, &ImageTensors::tracker_fine), rows_of(images, &ImageTensors::tracker_middle),
-                             (coarse.to(at::kFloat) + no_memory(bundle_)).to(coarse.scalar_type()), points.to(device_),
-                             labels.to(device_), masks.to(device_, dtype), has_mask.to(device_)},
-                            4);
-  expect_shape(decoder, "the masks", out[0], {n, 4, m, m});
-  expect_shape(decoder, "the quality", out[1], {n, 4});
-  expect_shape(decoder, "the object score", out[2], {n, 1});
-  return {out[0], out[1], out[2]};
+  // What memory says where there is none is added to the coarsest features of a single picture.
+  return sam3::decode_objects(
+      bundle_, device_, rows_of(images, &ImageTensors::tracker_fine), rows_of(images, &ImageTensors::tracker_middle),
+      (coarse.to(at::kFloat) + tracker_constant(bundle_, "no_memory")).to(coarse.scalar_type()), prompts);
 }
 
 void ImageModel::segment_objects(const std::vector<ObjectQuery>& queries, std::size_t at_once,
                                  Answers<ObjectFinding>& answers) {
   const auto order = answers.still_wanted();
   if (order.empty()) return;
-  const std::size_t most = fit_at_once(device_, bytes_of_prompt(*queries[order[0]].image), at_once);
+  const ImageTensors& first = *queries[order[0]].image;
+  const std::size_t most = fit_at_once(device_, decoder_bytes(first.tracker_fine, first.tracker_coarse), at_once);
   const auto run = [&](const std::vector<std::size_t>& some) {
     std::vector<const ObjectQuery*> wanted;
     for (const std::size_t index : some) wanted.push_back(&queries[index]);

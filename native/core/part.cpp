@@ -7,11 +7,16 @@
 namespace sam3 {
 
 std::vector<at::Tensor> run_part(Bundle& bundle, const char* name, std::vector<c10::IValue> inputs,
-                                 std::size_t outputs) {
+                                 std::size_t outputs, const char* method) {
   torch::jit::Module& module = bundle.part(name);
+  const auto run = module.find_method(method);
+  if (!run) {
+    throw Error("BUNDLE_INVALID",
+                std::string("The part ") + name + " has no method " + method + ". Export the bundle again.");
+  }
   c10::IValue answer;
   try {
-    answer = module.forward(std::move(inputs));
+    answer = (*run)(std::move(inputs));
   } catch (...) {
     throw name_failure(std::current_exception(), "MODEL_FAILED", std::string("The model's ") + name + " failed");
   }

@@ -9,9 +9,10 @@
 
 namespace sam3 {
 
-// Runs a part and answers with its `outputs` tensors; what it throws is named, and says which part it was.
+// Runs a part, `forward` unless another method is named, and answers with its `outputs` tensors; what it throws is named,
+// and says which part it was. Throws BUNDLE_INVALID where the part has no such method.
 std::vector<at::Tensor> run_part(Bundle& bundle, const char* name, std::vector<c10::IValue> inputs,
-                                 std::size_t outputs);
+                                 std::size_t outputs, const char* method = "forward");
 
 // Throws BUNDLE_INVALID where a part's answer has another shape than the manifest promises; -1 stands for any size.
 void expect_shape(const char* part, const char* what, const at::Tensor& tensor, at::IntArrayRef shape);

@@ -5,22 +5,12 @@
 #include <limits>
 #include <string>
 
+#include "core/prompt_checks.h"
+
 namespace sam3 {
 namespace {
 
-[[noreturn]] void refuse(const std::string& message) { throw Error("INVALID_ARGUMENT", message); }
-
 constexpr float largest = std::numeric_limits<float>::max();
-
-// False for what is not a number, too.
-bool all_within(const std::vector<float>& values, float limit) {
-  return std::all_of(values.begin(), values.end(), [limit](float value) { return std::fabs(value) <= limit; });
-}
-
-void check_image(const ImageFeatures& image, const ReplicaState* owner) {
-  if (image.owner() != owner) refuse("The picture was encoded by another replica.");
-  if (image.tier() != Tier::device) refuse("The picture's features are in the host's memory. Move them back first.");
-}
 
 }  // namespace
 
@@ -43,12 +33,7 @@ std::vector<std::int32_t> to_query(const std::vector<std::int32_t>& ids, const R
 ConceptQuery to_query(const ConceptPrompt& prompt, const ReplicaState* owner, const BundleSpec&) {
   check_image(*prompt.image, owner);
   if (prompt.text->owner() != owner) refuse("The text was encoded by another replica.");
-  if (prompt.boxes.size() != prompt.labels.size() * 4) refuse("An exemplar box is four numbers and one label.");
-  // The features under a box are sampled as densely as it is large: a wild one would be sampled for years.
-  if (!all_within(prompt.boxes, 2)) refuse("An exemplar box is not a number, or far outside the picture.");
-  if (std::any_of(prompt.labels.begin(), prompt.labels.end(), [](std::uint8_t label) { return label > 1; })) {
-    refuse("An exemplar's label is 0 or 1.");
-  }
+  check_exemplars(prompt.boxes, prompt.labels);
   if (std::isnan(prompt.threshold)) refuse("The threshold is not a number.");
   return {&prompt.image->tensors(), &prompt.text->tensors(), prompt.boxes, prompt.labels, prompt.threshold,
           prompt.semantic};
@@ -56,11 +41,7 @@ ConceptQuery to_query(const ConceptPrompt& prompt, const ReplicaState* owner, co
 
 ObjectQuery to_query(const ObjectPrompt& prompt, const ReplicaState* owner, const BundleSpec& spec) {
   check_image(*prompt.image, owner);
-  if (prompt.points.size() != prompt.labels.size() * 2) refuse("A point is two numbers and one label.");
-  if (!all_within(prompt.points, 1e9f)) refuse("A point is not a number, or far outside the picture.");
-  if (std::any_of(prompt.labels.begin(), prompt.labels.end(), [](std::int32_t label) { return label < 0 || label > 3; })) {
-    refuse("A point's label is 0, 1, 2 or 3.");
-  }
+  check_points(prompt.points, prompt.labels);
   if (prompt.labels.empty() && !prompt.has_mask) refuse("An object prompt needs a point, a box or a mask.");
   const auto cells = static_cast<std::size_t>(spec.mask_size * spec.mask_size);
   if (prompt.has_mask && prompt.mask.size() != cells) {

@@ -1,18 +1,19 @@
 #include "core/replica.h"
 
 #include <ATen/Parallel.h>
-#include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
 #include <chrono>
 #include <optional>
 
-#include "core/bundle.h"
 #include "core/devices.h"
 #include "core/image_model.h"
 #include "core/part.h"
 #include "core/queries.h"
+#include "core/replica_state.h"
+#include "core/replica_submit.h"
+#include "core/track_tensors.h"
 
 namespace sam3 {
 namespace {
@@ -26,40 +27,6 @@ class Stopwatch {
 };
 
 }  // namespace
-
-// What a replica's calls work on. The bundle is touched on the executor's thread only; the counts from anywhere.
-class ReplicaState {
- public:
-  explicit ReplicaState(c10::Device device) : device_(device) {}
-
-  c10::Device device() const { return device_; }
-
-  Bundle& bundle() {
-    if (!bundle_) throw Error("INTERNAL", "The replica was asked to work before a bundle was loaded.");
-    return *bundle_;
-  }
-  void set_bundle(std::optional<Bundle> bundle) {
-    bundle_ = std::move(bundle);
-    model_bytes = bundle_ ? bundle_->bytes() : 0;
-  }
-
-  // Frees the model and gives the memory back to the device, not only to libtorch's cache of it. Never throws: it is
-  // the last thing a replica does, also after the device has failed.
-  void release() noexcept {
-    try {
-      set_bundle(std::nullopt);
-      if (!device_.is_cpu()) give_back_memory(device_);
-    } catch (...) {
-    }
-  }
-
-  std::atomic<std::int64_t> model_bytes{0};
-  std::atomic<std::int64_t> feature_bytes{0};
-
- private:
-  c10::Device device_;
-  std::optional<Bundle> bundle_;
-};
 
 template <class Tensors>
 Features<Tensors>::Features(std::shared_ptr<ReplicaState> owner, Tensors tensors, Tier tier)
@@ -77,6 +44,9 @@ Features<Tensors>::~Features() {
 
 template class Features<ImageTensors>;
 template class Features<TextTensors>;
+template class Features<MaskTensors>;
+template class Features<PointerTensors>;
+template class Features<TrackMemoryTensors>;
 
 namespace {
 
@@ -149,28 +119,6 @@ Replica::Replica(const std::string& device, int threads)
       }) {}
 
 Replica::~Replica() { shut_down(); }
-
-template <class T>
-void Replica::submit(std::vector<CancelRef> cancels, const char* doing, std::function<T(double queue_ms)> work,
-                     Done<T> done, std::function<Outcome<T>(const Error&)> when_refused) {
-  const auto shared_done = std::make_shared<Done<T>>(std::move(done));
-  const auto device = state_->device().is_cpu() ? std::nullopt : std::optional<c10::Device>(state_->device());
-  std::erase(cancels, nullptr);
-  executor_.submit({[doing, device, work = std::move(work), shared_done](double queue_ms) -> std::function<void()> {
-                      const auto outcome = std::make_shared<std::optional<Outcome<T>>>();
-                      try {
-                        const c10::OptionalDeviceGuard current(device);
-                        outcome->emplace(work(queue_ms));
-                      } catch (...) {
-                        outcome->emplace(name_failure(std::current_exception(), "MODEL_FAILED", doing));
-                      }
-                      return [outcome, shared_done] { (*shared_done)(std::move(**outcome)); };
-                    },
-                    [shared_done, when_refused = std::move(when_refused)](const Error& why) {
-                      (*shared_done)(when_refused ? when_refused(why) : Outcome<T>(why));
-                    },
-                    std::move(cancels)});
-}
 
 template <class Asked, class Answer, class Work>
 void Replica::submit_batch(std::vector<Item<Asked>> items, const char* doing, Work work, Done<Batch<Answer>> done) {

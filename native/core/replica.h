@@ -12,46 +12,12 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "core/executor.h"
+#include "core/handles.h"
 #include "core/memory.h"
 #include "core/results.h"
+#include "core/tracking.h"
 
 namespace sam3 {
-
-struct ImageTensors;
-struct TextTensors;
-class ReplicaState;
-
-// Where features are. Only those on the device can be decoded from.
-enum class Tier { device, host };
-
-// What an encoded picture or text is to those who only carry it around; releasing it frees its memory and the count of
-// it. Thread-safe.
-template <class Tensors>
-class Features {
- public:
-  Features(std::shared_ptr<ReplicaState> owner, Tensors tensors, Tier tier = Tier::device);
-  ~Features();
-  Features(const Features&) = delete;
-  Features& operator=(const Features&) = delete;
-  std::int64_t bytes() const { return bytes_; }
-  Tier tier() const { return tier_; }
-  const Tensors& tensors() const { return *tensors_; }
-  const ReplicaState* owner() const { return owner_.get(); }
-
- private:
-  std::shared_ptr<ReplicaState> owner_;
-  std::unique_ptr<const Tensors> tensors_;
-  std::int64_t bytes_;
-  Tier tier_;
-};
-
-using ImageFeatures = Features<ImageTensors>;
-using TextFeatures = Features<TextTensors>;
-extern template class Features<ImageTensors>;
-extern template class Features<TextTensors>;
-
-using ImageRef = std::shared_ptr<const ImageFeatures>;
-using TextRef = std::shared_ptr<const TextFeatures>;
 
 // Interleaved 8-bit RGB that the caller keeps alive until the call is done.
 struct Pixels {
@@ -133,6 +99,19 @@ class Replica {
   void segment_objects(std::vector<Item<ObjectPrompt>> items, std::size_t at_once, Done<Batch<ObjectFinding>> done);
   // A copy in the other memory; on the CPU, where there is only one, a copy that says so.
   void move_features(ImageRef features, Tier to, CancelRef cancel, Done<ImageRef> done);
+  // The tracker's calls; see lib/native/addon.ts for what each does. One token per call.
+  void detect_concepts(DetectRequest request, CancelRef cancel, Done<Detections> done);
+  void track_objects(TrackRequest request, CancelRef cancel, Done<Tracked> done);
+  void seed_objects(SeedRequest request, CancelRef cancel, Done<Tracked> done);
+  void remember_objects(RememberRequest request, CancelRef cancel, Done<std::vector<TrackMemoryRef>> done);
+  void compare_masks(CompareRequest request, CancelRef cancel, Done<Comparison> done);
+  void clean_masks(std::vector<MaskRow> rows, std::int64_t area, CancelRef cancel, Done<MasksRef> done);
+  void read_masks(std::vector<MaskRow> rows, std::int64_t width, std::int64_t height, CancelRef cancel,
+                  Done<std::vector<ReadMask>> done);
+  void move_memories(std::vector<TrackMemoryRef> memories, Tier to, CancelRef cancel,
+                     Done<std::vector<TrackMemoryRef>> done);
+  void save_memories(std::vector<TrackMemoryRef> memories, CancelRef cancel, Done<std::vector<MemoryBlock>> done);
+  void restore_memories(std::vector<MemoryBlock> blocks, CancelRef cancel, Done<std::vector<TrackMemoryRef>> done);
   // Gives memory that is kept for later back to the device.
   void trim(Done<std::monostate> done);
   // Throws DEVICE_FAULT where the device does not answer.
@@ -149,6 +128,8 @@ class Replica {
   template <class T>
   void submit(std::vector<CancelRef> cancels, const char* doing, std::function<T(double queue_ms)> work, Done<T> done,
               std::function<Outcome<T>(const Error&)> when_refused = {});
+  template <class T, class Work>
+  void submit_tracking(CancelRef cancel, const char* doing, Work work, Done<T> done);
   template <class Asked, class Answer, class Work>
   void submit_batch(std::vector<Item<Asked>> items, const char* doing, Work work, Done<Batch<Answer>> done);
 

@@ -33,6 +33,8 @@ export function readBundle(folder) {
     "text_encoder",
     "concept_decoder",
     "object_decoder",
+    "memory_encoder",
+    "memory_attention",
     "tracker_constants",
   ])
     parts[name] = join(folder, manifest.parts[name].file);
@@ -49,6 +51,8 @@ export function readBundle(folder) {
     padToken: tokenizer.padToken,
     stabilityDelta: tracker.multimaskStabilityDelta,
     stabilityThreshold: tracker.multimaskStabilityThreshold,
+    memoryMaskScale: tracker.memoryMaskScale,
+    memoryMaskBias: tracker.memoryMaskBias,
     parts,
   };
   return { manifest, bundle };

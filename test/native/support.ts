@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { IMAGE_PARTS, nativeBundle } from "../../lib/load-engine.js";
+import { PART_NAMES } from "../../lib/bundle/manifest.js";
+import { nativeBundle } from "../../lib/load-engine.js";
 import type {
   NativeAddon,
   NativeBatch,
@@ -24,7 +25,7 @@ export const DEVICE = (process.env.SAM3_TEST_DEVICE ?? "cpu").replace(/^cuda$/, 
 export function tinyBundle(name: number | "faults" = 0): NativeBundle {
   const folder = join(FIXTURES, String(name), "bundle");
   const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8"));
-  const parts = IMAGE_PARTS.map((part) => [part, join(folder, manifest.parts[part].file)]);
+  const parts = PART_NAMES.map((part) => [part, join(folder, manifest.parts[part].file)]);
   return nativeBundle({ manifest }, Object.fromEntries(parts));
 }
 
