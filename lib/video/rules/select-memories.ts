@@ -85,12 +85,12 @@ function sureFrames(
   return sure[0] === last ? sure : [last, ...sure];
 }
 
+// Both in the order they came, whatever a larger bank held besides: sums over memories then come out the same.
 function closestConditioningFrames(
   frames: readonly number[],
   frame: number,
   most: number,
 ): { readonly selected: readonly number[]; readonly others: readonly number[] } {
-  if (frames.length <= most) return { selected: frames, others: [] };
   const before = frames.filter((at) => at < frame);
   const after = frames.filter((at) => at >= frame);
   const sides = [
@@ -100,6 +100,9 @@ function closestConditioningFrames(
   const nearest = frames
     .filter((at) => !sides.includes(at))
     .sort((a, b) => Math.abs(a - frame) - Math.abs(b - frame));
-  const selected = [...sides, ...nearest].slice(0, most);
-  return { selected, others: frames.filter((at) => !selected.includes(at)) };
+  const chosen = [...sides, ...nearest].slice(0, most);
+  return {
+    selected: frames.filter((at) => chosen.includes(at)),
+    others: frames.filter((at) => !chosen.includes(at)),
+  };
 }
