@@ -33,7 +33,12 @@ export type {
   PromptReportJson,
 } from "./image/concept-result.js";
 export type { EncodedImage } from "./image/encoded-image.js";
-export type { BatchItem, ImageConceptOptions, ImagePredictor } from "./image/image-predictor.js";
+export type {
+  BatchItem,
+  BatchOptions,
+  ImageConceptOptions,
+  ImagePredictor,
+} from "./image/image-predictor.js";
 export type { ObjectOptions } from "./image/object-options.js";
 export type { ObjectPoint, ObjectPrompt } from "./image/object-prompt.js";
 export type { ObjectMask, ObjectMaskJson, ObjectResult, ObjectResultJson } from "./image/object-result.js";
@@ -51,5 +56,19 @@ export type { HistogramSnapshot } from "./metrics/histogram.js";
 export type { CallCounts } from "./metrics/meter.js";
 export type { MetricsOptions, MetricsRegistry } from "./metrics/prometheus.js";
 export type { DeviceChoice, DeviceName, DeviceOptions, LoadOptions, LoadProgress } from "./options.js";
+export type { CallProgress } from "./progress.js";
 export { Sam3 } from "./sam3.js";
 export type { LogLevel } from "./settings.js";
+export type { FrameResult, FrameResultJson, VideoObject, VideoObjectJson } from "./video/frame-result.js";
+export type { VideoRules } from "./video/rules/options.js";
+export type {
+  OutputOptions,
+  PropagateOptions,
+  PropagateProgress,
+  SessionOptions,
+  StreamOptions,
+} from "./video/session-options.js";
+export type { LiveFrame, VideoInfo, VideoInput } from "./video/sources/video-source.js";
+export type { VideoPrompt } from "./video/video-prompt.js";
+export type { PromptAnswer, SessionObject, SessionStatus, VideoSession } from "./video/video-session.js";
+export type { VideoSessionManager } from "./video/video-session-manager.js";

@@ -5,6 +5,7 @@ import type { Engine } from "../devices/engine.js";
 import type { Settled } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
+import { type CallProgress, reporter, steps } from "../progress.js";
 import { prepareConcept } from "./ask-concepts.js";
 import { type ConceptOptions, readConceptOptions } from "./concept-options.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
@@ -31,6 +32,14 @@ import { segmentTiled } from "./tiled-concept.js";
 export interface ImageConceptOptions extends ConceptOptions {
   /** Also looks into overlapping tiles of the picture, for small things in very large ones. */
   readonly tiles?: TileOptions | undefined;
+  /** Called after the whole picture and after each tile; once at the end of a call without tiles. */
+  readonly onProgress?: ((progress: CallProgress) => void) | undefined;
+}
+
+/** `segmentBatch`: what applies to every picture, and to the call as a whole. */
+export interface BatchOptions extends ConceptOptions {
+  /** Called after each picture, whatever became of it. */
+  readonly onProgress?: ((progress: CallProgress) => void) | undefined;
 }
 
 /** One picture of a batch and what to look for in it. */
@@ -95,13 +104,16 @@ export class ImagePredictor {
     options: ImageConceptOptions = {},
   ): Promise<ConceptResult> {
     return this.#engine.call("segmentConcept", this.segmentConcept, options, (call) => {
-      const extras = readConceptOptions("segmentConcept", options, ["tiles"]);
+      const extras = readConceptOptions("segmentConcept", options, ["tiles", "onProgress"]);
       const { tiles } = options;
+      const report = reporter(options.onProgress, call.logger);
       return this.#withOpened(image, call, async (opened) => {
         if (tiles !== undefined)
-          return segmentTiled(this.#engine, opened, prompt, { tiles, ...extras }, call);
+          return segmentTiled(this.#engine, opened, prompt, { tiles, ...extras, report }, call);
         const asked = prepareConcept(this.#engine, prompt, opened);
-        return this.#withLease(opened, call, (picture) => picture.concept(asked, extras, call));
+        const result = await this.#withLease(opened, call, (picture) => picture.concept(asked, extras, call));
+        report({ done: 1, total: 1 });
+        return result;
       });
     });
   }
@@ -175,7 +187,10 @@ export class ImagePredictor {
    *   aborted
    * @example
    * ```ts
-   * const answers = await sam.image.segmentBatch(files.map((image) => ({ image, prompts: [{ text: "wheel" }] })));
+   * const answers = await sam.image.segmentBatch(
+   *   files.map((image) => ({ image, prompts: [{ text: "wheel" }] })),
+   *   { onProgress: ({ done, total }) => console.log(`${done} of ${total}`) },
+   * );
    * const results = answers.flatMap((picture) => (picture.status === "fulfilled" ? picture.value : []));
    * const found = results.flatMap((prompt) => (prompt.status === "fulfilled" ? [prompt.value] : []));
    * await writeFile("annotations.json", JSON.stringify(toCoco(found)));
@@ -183,17 +198,18 @@ export class ImagePredictor {
    */
   segmentBatch(
     items: readonly BatchItem[],
-    options: ConceptOptions = {},
+    options: BatchOptions = {},
   ): Promise<Settled<Settled<ConceptResult>[]>[]> {
     const caller = captureCaller(this.segmentBatch);
     return this.#engine.call("segmentBatch", this.segmentBatch, options, (call) => {
-      const extras = readConceptOptions("segmentBatch", options);
+      const extras = readConceptOptions("segmentBatch", options, ["onProgress"]);
       if (!Array.isArray(items)) {
         throw new Sam3Error(
           "INVALID_ARGUMENT",
           `segmentBatch takes a list of { image, prompts }, not ${describe(items)}.`,
         );
       }
+      const step = steps(items.length, reporter(options.onProgress, call.logger));
       return inParallel(
         items,
         PICTURES_AT_ONCE,
@@ -207,6 +223,8 @@ export class ImagePredictor {
             call.signal.throwIfAborted();
             this.#engine.assertOpen();
             return withCoded({ status: "rejected", reason }, caller);
+          } finally {
+            if (!call.signal.aborted) step();
           }
         },
       );

@@ -7,6 +7,7 @@ import { Sam3Error } from "../errors.js";
 import { Mask } from "../masks/mask.js";
 import { place, type Rect, unite } from "../masks/runs.js";
 import type { NativeConceptObjects } from "../native/addon.js";
+import { type CallProgress, steps } from "../progress.js";
 import { answersTo, prepareConcept, withoutDuplicates } from "./ask-concepts.js";
 import type { ConceptPrompt } from "./concept-prompt.js";
 import { ConceptResult, type FoundText, foundText } from "./concept-result.js";
@@ -37,6 +38,7 @@ export async function segmentTiled(
     readonly tiles: TileOptions;
     readonly suppressDuplicates: number | undefined;
     readonly semantic: boolean;
+    readonly report: (progress: CallProgress) => void;
   },
   call: Call,
 ): Promise<ConceptResult> {
@@ -51,10 +53,12 @@ export async function segmentTiled(
   const asked = prepareConcept(engine, prompt, opened);
   const tiles = layOutTiles(opened, layout);
   const pixels = decodedOnce(opened);
+  const step = steps(1 + tiles.length, options.report);
   const { contentHash } = opened.source;
   const ask = async (lease: Lease): Promise<Seen> => {
     try {
       const answers = allFulfilled(await answersTo(engine, lease, asked, options.semantic, call));
+      step();
       return { answers, cache: lease.cache };
     } finally {
       lease.release();

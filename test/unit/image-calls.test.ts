@@ -21,10 +21,12 @@ beforeAll(async () => {
   untrained = await writeFakeBundle();
 });
 
-const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 async function open(changes: Partial<FakeState> = {}, model = trained) {
   const { addon, state } = fakeAddon(changes);
-  return { sam: Sam3.over(await loadEngine({ model, logger }, {}, () => addon)), state };
+  const lines: string[] = [];
+  const write = (line: string) => void lines.push(line);
+  const logger = { debug: write, info: write, warn: write, error: write };
+  return { sam: Sam3.over(await loadEngine({ model, logger }, {}, () => addon)), state, lines };
 }
 
 /** A picture of its own for each number. */
@@ -428,6 +430,28 @@ describe("segmentBatch", () => {
       expect([image.width, prompts[0]?.text]).toEqual([10 + (i % 7), `thing ${i % 5}`]);
     });
     expect(state.pixels).toHaveLength(200);
+  });
+
+  it("says how far it has come, and survives a callback that throws", async () => {
+    const { sam, lines } = await open();
+    const items = [
+      { image: picture(1), prompts: [{ text: "cat" }] },
+      { image: "/nowhere.png", prompts: [{ text: "cat" }] },
+      { image: picture(2), prompts: [{ text: "dog" }] },
+    ];
+    const seen: unknown[] = [];
+    await sam.image.segmentBatch(items, { onProgress: (progress) => seen.push(progress) });
+    expect(seen).toEqual([1, 2, 3].map((done) => ({ done, total: 3 })));
+    await sam.image.segmentConcept(picture(3), { text: "cat" }, { onProgress: (it) => seen.push(it) });
+    expect(seen.slice(3)).toEqual([{ done: 1, total: 1 }]);
+    const onProgress = () => {
+      throw new Error("mine");
+    };
+    expect(await sam.image.segmentBatch(items, { onProgress })).toHaveLength(3);
+    expect(lines.filter((line) => line.includes("mine"))).toHaveLength(3);
+    await expect(sam.image.segmentBatch(items, { onProgress: 3 as never })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
   });
 
   it("stops as a whole", async () => {

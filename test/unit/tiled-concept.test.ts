@@ -112,8 +112,11 @@ describe("a tiled call", () => {
     const plain = await sam.image.segmentConcept(picture, { text: "square" });
     expect(boxes(plain)).toEqual([EXPECTED[1]]);
     const start = performance.now();
-    const tiled = await sam.image.segmentConcept(picture, { text: "square" }, { tiles });
+    const steps: unknown[] = [];
+    const onProgress = (progress: unknown) => steps.push(progress);
+    const tiled = await sam.image.segmentConcept(picture, { text: "square" }, { tiles, onProgress });
     const tookMs = performance.now() - start;
+    expect(steps).toEqual(Array.from({ length: 16 }, (_, i) => ({ done: i + 1, total: 16 })));
     expect(boxes(tiled)).toEqual(EXPECTED);
     expect(tiled.objects.map(({ area, mask }) => [area, mask.width, mask.height])).toEqual(
       expect.arrayContaining([
