@@ -11,7 +11,7 @@ from prompts import KINDS, training_prompts
 from scenes import draw_scene
 from vocabulary import COLOURS, SHAPES
 
-STREAMS = ["vision", "joint"]
+STREAMS = ["vision", "joint", "objects"]
 MASK_CELLS = 8  # mask targets have 8 x 8 cells per patch
 
 
@@ -34,15 +34,18 @@ def centre_box(box, width, height):
     return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
 
 
-def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0.0, easy=0.0, packed=0.0, stream=0):
+def make_batch(seed, index, tokenize, pictures, prompts_each, resolution, hard=0.0, easy=0.0, packed=0.0, crowded=0.0, stream=0):
     """Batch number `index`; `hard` is the share of scenes with small objects only, `easy` of easy ones,
-    `packed` of ones with many objects."""
+    `packed` of ones with many objects, `crowded` of ones with objects that hide parts of each other."""
     rng = np.random.default_rng([seed, index, stream])
     size = resolution // 12 * MASK_CELLS
     pixels, masks, object_rows, pairs = [], [], [], []
     for row in range(pictures):
         kind = rng.random()
-        scene = draw_scene(rng, small=kind < hard, easy=kind > 1 - easy, packed=rng.random() < packed)
+        many = rng.random()
+        scene = draw_scene(
+            rng, small=kind < hard, easy=kind > 1 - easy, packed=many < packed, crowded=packed <= many < packed + crowded,
+        )
         height, width = scene["image"].shape[:2]
         pixels.append(squash(scene["image"], resolution))
         first = len(masks)
@@ -101,8 +104,10 @@ def shares(kind, index):
     """Share of easy, hard and packed scenes by kind of batch and its number.
 
     Batches for the picture side alone ("vision"): easy and packed at first, small and packed later. Joint ones are
-    much like what the model is to be asked.
+    much like what the model is to be asked. Those for object prompts ("objects") have more neighbours to tell apart.
     """
+    if kind == "objects":
+        return {"hard": 0.2, "packed": 0.1, "crowded": 0.5}
     if kind == "joint":
         return {"easy": float(np.interp(index, [0, 1000], [0.3, 0.0])), "hard": 0.15, "packed": 0.15}
     return {"easy": float(np.interp(index, [0, 1250, 2000], [0.8, 0.8, 0.0])),

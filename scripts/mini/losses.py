@@ -68,13 +68,13 @@ def box_losses(boxes, gold, count):
     return (boxes - gold).abs().sum() / count, (1 - giou).sum() / count
 
 
-def mask_terms(logits, gold):
-    """BCE (around the object mostly) and dice of each mask: logits and coverage [M, S, S]."""
+def mask_terms(logits, gold, far=0.05):
+    """BCE (cells far from the object count `far`) and dice of each mask: logits and coverage [M, S, S]."""
     size = logits.shape[-1]
     near = F.max_pool1d(gold.amax(1)[:, None], 9, 1, 4)[:, 0], F.max_pool1d(gold.amax(2)[:, None], 9, 1, 4)[:, 0]
     weight = ((near[1] > 0)[:, :, None] & (near[0] > 0)[:, None, :]).float()
     area = weight.sum((1, 2))
-    weight = weight + 0.05
+    weight = weight + far
     bce = F.binary_cross_entropy_with_logits(logits, gold, reduction="none")
     bce = (bce * weight).sum((1, 2)) / area.clamp(min=size)
     p = logits.sigmoid()

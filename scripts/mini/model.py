@@ -157,11 +157,12 @@ def build_model(resolution=288, seed=0):
     return model
 
 
-def save_transformers(model, weights, folder):
+def save_transformers(model, weights, folder, memory_trained=False):
     """Write config.json, model.safetensors and the tokenizer as `folder`, replacing it in one rename.
 
     The detector's weights have the names of Sam3Model, the tracker's stand beside them as `tracker_neck.` and
-    `tracker_model.`, its configuration as `tracker_config`.
+    `tracker_model.`, its configuration as `tracker_config`. memory_trained says whether objects can be followed
+    through a video.
     """
     folder = Path(folder)
     fresh = folder.with_name(folder.name + ".new")
@@ -170,7 +171,7 @@ def save_transformers(model, weights, folder):
     save_file({k: v.detach().contiguous().clone() for k, v in weights.items()}, fresh / "model.safetensors", {"format": "pt"})
     config = {
         **model.config.to_dict(), "architectures": ["Sam3Model"], "tracker_config": tracker_config(model.config).to_dict(),
-        "memory_trained": False, "licence": LICENCE,
+        "memory_trained": memory_trained, "licence": LICENCE,
     }
     (fresh / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     write_tokenizer(fresh, model.config.vision_config.backbone_config.image_size)

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from losses import cover_loss, mask_terms
 
 LOGIT_BOUND = 32.0  # of masks given back as prompts
+FAR = 0.15  # weight of cells far from the object: answers tend to spill to others that look like it
+SHARES = {"click": 0.45, "box": 0.4, "mask": 0.15}  # of first prompts
+SHIFT = 4  # a mask prompt may be off by so many cells of the targets, as a tracked object's is
 
 
 def deepest(region):
@@ -48,10 +51,24 @@ def first_prompts(masks, boxes, kind, rng):
         return np.array([[click(m, rng)] for m in masks], np.float32), np.ones((len(masks), 1), np.int64)
     if kind == "mask":
         return np.zeros((len(masks), 1, 2), np.float32), np.full((len(masks), 1), -1)
-    slack = rng.uniform(-0.05, 0.05, (len(boxes), 4)) * (rng.random((len(boxes), 1)) < 0.7)
+    slack = rng.uniform(-1, 1, (len(boxes), 4)) * rng.choice([0, 0.05, 0.12], (len(boxes), 1), p=[0.35, 0.5, 0.15])
     half = boxes[:, 2:] / 2
     corners = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1) + slack * np.tile(boxes[:, 2:], 2)
     return (corners.reshape(-1, 2, 2) * size - 0.5).astype(np.float32), np.tile([2, 3], (len(boxes), 1))
+
+
+def displaced(masks, rng):
+    """Coverage [N, S, S], half of the masks moved a little."""
+    moved = []
+    for mask in masks:
+        by = tuple(rng.integers(-SHIFT, SHIFT + 1, 2).tolist()) if rng.random() < 0.5 else (0, 0)
+        moved.append(mask.roll(by, (0, 1)))
+    return torch.stack(moved)
+
+
+def enlarged(masks):
+    """Mask logits at twice the size."""
+    return F.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def answer_losses(masks, quality, gold):
@@ -59,23 +76,19 @@ def answer_losses(masks, quality, gold):
 
     masks [N, 4, h, w] logits, quality [N, 4], gold [N, 2h, 2w] coverage.
     """
-    n = len(masks)
-    up = F.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
-    bce, dice = mask_terms(up.flatten(0, 1), gold.repeat_interleave(4, 0))
-    bce, dice = bce.view(n, 4), dice.view(n, 4)
-    best = 1 + (bce + dice)[:, 1:].detach().argmin(1, keepdim=True)
     with torch.no_grad():
-        found, wanted = up > 0, gold[:, None] > 0.5
+        found, wanted = enlarged(masks) > 0, gold[:, None] > 0.5
         iou = (found & wanted).sum((2, 3)) / (found | wanted).sum((2, 3)).clamp(min=1)
-    return {
-        "object_mask": (bce[:, 0] + bce.gather(1, best)[:, 0]).mean() / 2,
-        "object_dice": (dice[:, 0] + dice.gather(1, best)[:, 0]).mean() / 2,
-        "object_quality": (quality - iou).abs().mean(),
-    }
+        soft, small = masks[:, 1:].sigmoid(), F.avg_pool2d(gold[:, None], 2)
+        overlap = (soft * small).sum((2, 3)) / (soft.sum((2, 3)) + small.sum((2, 3)))
+        best = 1 + overlap.argmax(1)
+    trained = enlarged(torch.stack([masks[:, 0], masks[torch.arange(len(masks)), best]], 1))
+    bce, dice = mask_terms(trained.flatten(0, 1), gold.repeat_interleave(2, 0), FAR)
+    return {"object_mask": bce.mean(), "object_dice": dice.mean(), "object_quality": (quality - iou).abs().mean()}
 
 
 def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, corrections=0.5):
-    """Object prompts on a few pictures of the batch; half start with clicks, half with boxes.
+    """Object prompts on a few pictures of the batch: clicks, boxes and masks come first in their SHARES.
 
     cover is a training-only head that must tell from each place whether the object covers it, corrections the mean
     number of corrective clicks (none at all before first answers are of use).
@@ -90,15 +103,17 @@ def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, correct
     features = net.features(tokens.detach() + 0.3 * (tokens - tokens.detach()))  # concepts come first on the picture side
     place_of = {int(p): i for i, p in enumerate(at)}
     losses = {}
-    half = (len(chosen) + 1) // 2
-    for kind, group in (("click", chosen[:half]), ("mask" if rng.random() < 0.15 else "box", chosen[half:])):
+    ends = np.round(np.cumsum(list(SHARES.values())) * len(chosen) + rng.uniform(-0.5, 0.5)).astype(int)
+    ends[-1] = len(chosen)
+    for kind, first, end in zip(SHARES, [0, *ends], ends):
+        group = chosen[first:end]
         if not group:
             continue
         rows = torch.tensor([place_of[int(data["objects"][i, 0])] for i in group])
         own = [f.index_select(0, rows) for f in features]
         for name, value in rounds(net, cover, own, data["masks"][group], data["objects"][group, 3:7].numpy(), kind, rng, corrections).items():
             losses[name] = losses.get(name, 0) + value * (len(group) / len(chosen))
-    losses["object_score"] = absent_loss(net, features, data, at, rng)
+    losses["object_score"] = losses["object_score"] + absent_loss(net, features, data, at, rng)
     return losses
 
 
@@ -110,7 +125,7 @@ def rounds(net, cover, features, gold, boxes, kind, rng, corrections):
     places, labels = first_prompts(solid, boxes, kind, rng)
     mask, has_mask = None, None
     if kind == "mask":
-        mask = (F.avg_pool2d(gold[:, None], 2) - rng.uniform(0.3, 0.7)) * rng.uniform(10, 30)
+        mask = (F.avg_pool2d(displaced(gold, rng)[:, None], 2) - rng.uniform(0.3, 0.7)) * rng.uniform(10, 30)
         has_mask = torch.ones(len(gold), dtype=torch.bool)
     count = 1 + int(corrections + rng.random())
     sums = {}
@@ -125,11 +140,11 @@ def rounds(net, cover, features, gold, boxes, kind, rng, corrections):
         if turn == count - 1:
             break
         with torch.no_grad():
-            # As a caller does: after one click the best of three, else the single answer.
-            token = 1 + quality[:, 1:].argmax(1) if places.shape[1] == 1 and kind == "click" else torch.zeros(len(gold), dtype=torch.long)
+            # As a caller does: after one click or none the best of three, else the single answer.
+            token = 1 + quality[:, 1:].argmax(1) if places.shape[1] == 1 else torch.zeros(len(gold), dtype=torch.long)
             mask = masks[torch.arange(len(gold)), token][:, None].clamp(-LOGIT_BOUND, LOGIT_BOUND)
             has_mask = torch.ones(len(gold), dtype=torch.bool)
-            found = (F.interpolate(mask, scale_factor=2, mode="bilinear", align_corners=False)[:, 0] > 0).numpy()
+            found = (enlarged(mask)[:, 0] > 0).numpy()
         fixes = np.array([corrective_click(f, g, rng) for f, g in zip(found, solid)], np.float32)
         if kind == "mask" and turn == 0:
             places, labels = fixes[:, None, :2], fixes[:, None, 2].astype(np.int64)
@@ -140,7 +155,7 @@ def rounds(net, cover, features, gold, boxes, kind, rng, corrections):
 
 
 def absent_loss(net, features, data, pictures, rng):
-    """Clicks on the ground of every picture: nothing is there, which the object score must say."""
+    """Clicks on the ground of every picture, and empty masks: nothing is there, which the object score must say."""
     places = []
     for picture in pictures:
         mine = data["objects"][:, 0].long() == int(picture)
@@ -148,5 +163,10 @@ def absent_loss(net, features, data, pictures, rng):
         places.append(click(ground, rng) or (0, 0))
     cell = net.resolution / data["masks"].shape[-1]
     points = (torch.tensor(places, dtype=torch.float32)[:, None] + 0.5) * cell - 0.5
-    _, _, score, _ = net(features, points, torch.ones(len(places), 1, dtype=torch.long))
+    empty = torch.full((2 * len(places), 1, 4 * net.grid, 4 * net.grid), -rng.uniform(5, 25))
+    clicked = torch.arange(2 * len(places)) < len(places)
+    _, _, score, _ = net(
+        [torch.cat([f, f]) for f in features], torch.cat([points, torch.zeros_like(points)]),
+        torch.where(clicked, 1, -1)[:, None], empty, ~clicked,
+    )
     return F.binary_cross_entropy_with_logits(score, torch.zeros_like(score)) * 0.5

@@ -94,8 +94,8 @@ class ObjectForward(nn.Module):
     def forward(self, features, points, labels, mask=None, has_mask=None):
         """Masks [N, 4, 4g, 4g] (logits), quality [N, 4], object score [N, 1] of N prompts with their own features.
 
-        mask [N, 1, 4g, 4g] are earlier logits, used where has_mask [N]. Last come, for training, mask token 0 and
-        the places [N, g*g, C] after each layer and at the end.
+        mask [N, 1, 4g, 4g] are earlier logits, used where has_mask [N]. Last come, for training, the mask tokens
+        [N, 4, C] and the places [N, g*g, C] after each layer and at the end.
         """
         fine, middle, coarse = features
         prompts, decoder = self.tracker_model.prompt_encoder, self.tracker_model.mask_decoder
@@ -112,10 +112,10 @@ class ObjectForward(nn.Module):
         heads = decoder.output_hypernetworks_mlps
         weights = torch.stack([head(tokens[:, 2 + i]) for i, head in enumerate(heads)], 1)
         masks = (weights @ x.flatten(2)).unflatten(2, x.shape[-2:])
-        return masks, decoder.iou_prediction_head(tokens[:, 1]), decoder.pred_obj_score_head(tokens[:, 0]), earlier + [(tokens[:, 2], places)]
+        return masks, decoder.iou_prediction_head(tokens[:, 1]), decoder.pred_obj_score_head(tokens[:, 0]), earlier + [(tokens[:, 2:6], places)]
 
     def two_way(self, tokens, places, where):
-        """The decoder's transformer: tokens [N, T, C] and places [N, g*g, C], and (mask token 0, places) after each layer."""
+        """The decoder's transformer: tokens [N, T, C] and places [N, g*g, C], and (mask tokens, places) after each layer."""
         transformer = self.tracker_model.mask_decoder.transformer
         own, where = tokens[:, None], where[:, None]
         queries, keys, earlier = own, places[:, None], []
@@ -123,6 +123,6 @@ class ObjectForward(nn.Module):
             queries, keys, _ = layer(
                 queries=queries, keys=keys, query_point_embedding=own, key_point_embedding=where, attention_similarity=None,
             )
-            earlier.append((queries[:, 0, 2], keys[:, 0]))
+            earlier.append((queries[:, 0, 2:6], keys[:, 0]))
         found, _ = transformer.final_attn_token_to_image(query=queries + own, key=keys + where, value=keys)
         return transformer.layer_norm_final_attn(queries + found)[:, 0], keys[:, 0], earlier

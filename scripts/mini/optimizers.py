@@ -6,13 +6,13 @@ import torch
 MUON_RATE = 3.3  # times AdamW's rate; on the picture side it learned faster than AdamW at this ratio, not at 1
 
 
-def build_optimizers(step, rate, decay=0.02):
-    """Muon (matrices of transformer layers) and AdamW (the rest; weight decay on matrices only).
+def build_optimizers(named, rate, decay=0.02):
+    """Muon (matrices of transformer layers) and AdamW (the rest; weight decay on matrices only) for named parameters.
 
     Each group's `peak` is the rate that `set_rate` scales.
     """
     inside, matrices, others = [], [], []
-    for name, parameter in step.named_parameters():
+    for name, parameter in named:
         if ".layers." in name and parameter.ndim == 2:
             inside.append(parameter)
         else:

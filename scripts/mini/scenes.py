@@ -234,11 +234,12 @@ def pick_kinds(count, rng):
     return kinds
 
 
-def draw_scene(rng, longest=560, small=False, easy=False, packed=False, empty=0.015):
+def draw_scene(rng, longest=560, small=False, easy=False, packed=False, crowded=False, empty=0.015):
     """One scene; `longest` bounds the geometric mean of the sides, `small` favours small objects.
 
     For training the picture side: `easy` (at the beginning) has large objects, hardly stretched, on quiet grounds,
-    `packed` several times as many objects, apart from each other; `small` and `packed` together up to 40 of them.
+    `packed` several times as many objects, apart from each other; `small` and `packed` together up to 40 of them. For
+    training object prompts: `crowded` has objects that hide parts of each other.
     """
     width, height = canvas_size(rng, 400 if packed else longest, 0.12 if easy else 0.42)
     side = min(width, height)
@@ -249,10 +250,12 @@ def draw_scene(rng, longest=560, small=False, easy=False, packed=False, empty=0.
     count = 0 if rng.random() < empty else int(rng.integers(1, 9))
     if packed:
         count = int(rng.integers(20, 41) if small else rng.integers(12, 25))
+    elif crowded:
+        count = int(rng.integers(6, 16))
     smooth = rng.random() < 0.7
     full_area, visible, kinds, tones = [], [], [], []
     occupied = np.zeros((height, width), bool)
-    crowd = rng.random() if not packed else 0.0
+    crowd = 0.0 if packed else 1.0 if crowded else rng.random()
     for shape, colour in pick_kinds(count, rng):
         for _ in range(12):
             size = rng.uniform(0.055, 0.33) if not small else rng.uniform(0.055, 0.18)

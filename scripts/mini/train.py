@@ -100,7 +100,7 @@ class Run:
         self.model = build_model(options.resolution, options.seed)
         self.step = Step(self.model)
         self.step.train()
-        self.optimizers = build_optimizers(self.step, options.rate)
+        self.optimizers = build_optimizers(self.step.named_parameters(), options.rate)
         self.done, self.spent, self.warm = 0, 0.0, 0
         self.drawn = {"vision": 0, "joint": 0}  # batches used so far, of each stream
         self.average = Average(self.step.exported())

@@ -1,13 +1,14 @@
 """Train mini's object prompts (clicks, boxes, masks) on a picture side that stays as it is.
 
-    python train_objects.py --out FOLDER --minutes 12 [--seed 1]
+    python train_objects.py --out FOLDER --minutes 25 [--seed 1]
 
-The last part of the recipe: goes on from FOLDER/checkpoint.pt of train.py, where object prompts had a small share of
-every step, and writes checkpoint.pt and export/ again. Concepts do not change.
+Goes on from FOLDER/checkpoint.pt of train.py, where object prompts had a small share of every step, and writes
+checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends it early). Concepts do not change.
 """
 import argparse
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -19,18 +20,45 @@ from model import build_model, save_transformers
 from object_evaluation import measure_objects
 from object_losses import object_losses
 from optimizers import build_optimizers, rate_share, set_rate
-from step import WEIGHTS, Step, tensors
-from tokenizer import special_ids
+from step import WEIGHTS, Step
 from train import Threads, save_atomic
 
 PICTURES, OBJECTS, CORRECTIONS = 4, 20, 1.2  # per step; the last: mean number per object
+FRESH, POOL = 2, 2000  # so many of a step's pictures are new, the others drawn from so many earlier ones
+
+
+class Pool:
+    """Pictures with what the frozen picture side makes of them: drawing and encoding cost as much as learning."""
+
+    def __init__(self, rng):
+        self.rng, self.kept = rng, []
+
+    def add(self, tokens, batch):
+        """Take a batch (arrays) and its ViT tokens."""
+        rows = batch["objects"][:, 0]
+        for i, of_picture in enumerate(tokens.half()):
+            if (rows == i).any():
+                self.kept.append((of_picture, batch["masks"][rows == i], batch["objects"][rows == i]))
+        self.kept = self.kept[-POOL:]
+
+    def draw(self, count):
+        """The newest FRESH pictures and others, as `object_losses` takes them: tokens and data."""
+        old = max(0, len(self.kept) - FRESH)
+        chosen = [*range(old, len(self.kept)), *self.rng.integers(0, old, count - FRESH if old else 0)]
+        tokens, masks, objects = zip(*(self.kept[i] for i in chosen))
+        rows = [np.concatenate([np.full((len(o), 1), i, np.float32), o[:, 1:]], 1) for i, o in enumerate(objects)]
+        data = {
+            "masks": torch.from_numpy(np.concatenate(masks)).float().div_(255),
+            "objects": torch.from_numpy(np.concatenate(rows)),
+        }
+        return torch.stack(tokens).float(), data
 
 
 def main():
     """Command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--minutes", type=float, default=12)
+    arguments.add_argument("--minutes", type=float, default=25)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--rate", type=float, default=8e-4)
     arguments.add_argument("--threads", type=int, default=2)
@@ -41,24 +69,33 @@ def main():
     step = Step(model)
     step.load_state_dict(saved["step"])
     trained = torch.nn.ModuleDict({"objects": step.objects, "cover": step.helpers.object_cover})
-    optimizers = build_optimizers(trained, options.rate)
-    pad = special_ids()["pad"]
+    optimizers = build_optimizers(trained.named_parameters(), options.rate)
     stream = batch_stream(
-        0, kind="joint", seed=1000 + options.seed, pictures=PICTURES, prompts_each=1, resolution=saved["resolution"],
+        0, kind="objects", seed=1000 + options.seed, pictures=FRESH, prompts_each=1, resolution=saved["resolution"],
     )
+    pool = Pool(np.random.default_rng(options.seed))
     threads, began, sums, done = Threads(options.threads), time.time(), {}, 0
     log = open(options.out / "log" / "objects.jsonl", "a", buffering=1)
-    while (progress := (time.time() - began) / 60 / options.minutes) < 1:
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+
+    def save():
+        saved["step"] = step.state_dict()
+        saved["average"].update(step.objects.state_dict())
+        save_atomic(saved, path)
+        save_transformers(model, step.exported(), options.out / "export")
+
+    saved_at = began
+    while (progress := (time.time() - began) / 60 / options.minutes) < 1 and not stop:
         index, batch = next(stream)
-        data = tensors(batch, pad)
-        if not len(data["objects"]):
-            continue
         set_rate(optimizers, rate_share(progress, done, hold=0.2))
         threads.before()
         with torch.no_grad():
-            tokens = step.net.backbone(data["pixels"])
+            pool.add(step.net.backbone(torch.from_numpy(batch["pixels"]).float().div_(127.5).sub_(1)), batch)
         rng = np.random.default_rng([options.seed, index])
-        losses = object_losses(step.objects, step.helpers.object_cover, tokens, data, rng, PICTURES, OBJECTS, CORRECTIONS)
+        if not pool.kept:
+            continue
+        losses = object_losses(step.objects, step.helpers.object_cover, *pool.draw(PICTURES), rng, PICTURES, OBJECTS, CORRECTIONS)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         sum(WEIGHTS[k] * v for k, v in losses.items()).backward()
@@ -74,11 +111,10 @@ def main():
             log.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
             sums = {}
-    own = {f"objects.{k}": v for k, v in step.objects.state_dict().items()}
-    saved["step"].update(own)
-    saved["average"].update(step.objects.state_dict())
-    save_atomic(saved, path)
-    save_transformers(model, step.exported(), options.out / "export")
+        if time.time() - saved_at > 300:
+            save()
+            saved_at = time.time()
+    save()
     from evaluation_set import DEFAULT_SEED, make_set
 
     torch.set_num_threads(1)

@@ -1,0 +1,123 @@
+"""Train mini's memory: following objects through clips, on everything else as it stands.
+
+    python train_video.py --out FOLDER --minutes 60 [--seed 1] [--resume]
+
+The last part of the recipe: goes on from FOLDER/checkpoint.pt of train_objects.py (with --resume from an earlier run of
+its own) and writes checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends it early). Only
+the parts learn that pictures do not use, so concepts and object prompts stay what they are. The export says that its
+memory is trained once objects are followed well enough.
+"""
+import argparse
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clip_batches import window_stream
+from model import build_model, save_transformers
+from optimizers import build_optimizers, rate_share, set_rate
+from step import Step
+from train import Threads, save_atomic
+from video_evaluation import measure_video
+from video_losses import window_losses, window_tensors
+from video_network import VideoForward, memory_parameters, start_memory
+
+WEIGHTS = {"video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.5}
+FRAMES = 8  # of a window: as many as it takes to use every row of the temporal table
+GOOD = 0.75  # mean J of clicked objects from which the memory counts as trained
+CLIPS, LENGTH = 6, 30  # of a validation
+
+
+def main():
+    """Command line."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--minutes", type=float, default=60, help="time for this run, from its start")
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--resume", action="store_true", help="go on with the memory in the checkpoint instead of a new one")
+    arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --resume)")
+    arguments.add_argument("--rate", type=float, default=1e-3)
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--validate-minutes", type=float, default=15)
+    options = arguments.parse_args()
+    path = options.out / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    model = build_model(saved["resolution"])
+    step = Step(model)
+    step.load_state_dict(saved["step"])
+    step.requires_grad_(False)
+    video = VideoForward(step.objects)
+    if not options.resume:
+        start_memory(video.tracker, options.seed)
+    trained = {n: p.requires_grad_() for n, p in memory_parameters(video.tracker) if not n.startswith("mask_downsample")}
+    print(json.dumps({"trained": sum(p.numel() for p in trained.values())}), flush=True)
+    optimizers = build_optimizers(trained.items(), options.rate)
+    state = {"done": 0, "drawn": 0, "J": 0.0, **(saved.get("video", {}) if options.resume else {})}
+    stream = window_stream(state["drawn"], options.seed, saved["resolution"], FRAMES)
+    threads, began, sums = Threads(options.threads), time.time(), {}
+    log = open(options.out / "log" / "video.jsonl", "a", buffering=1)
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+
+    def say(content):
+        line = {"step": state["done"], "minutes": round((time.time() - began) / 60, 1), **content}
+        log.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+    def save():
+        saved["step"], saved["video"] = step.state_dict(), state
+        saved["average"].update(step.objects.state_dict())
+        save_atomic(saved, path)
+        save_transformers(model, step.exported(), options.out / "export", memory_trained=state["J"] >= GOOD)
+
+    def validate():
+        torch.set_num_threads(1)
+        scores = measure_video(step.net, video, CLIPS, LENGTH)
+        state["J"] = scores["click"]["J"]
+        say({"validation": scores})
+
+    saved_at = validated_at = began
+    warm = 0
+    while (spent := (time.time() - began) / 60 / options.minutes) < 1 and not stop:
+        progress = options.start_progress + (1 - options.start_progress) * spent
+        index, window = next(stream)
+        state["drawn"] = index + 1
+        data = window_tensors(window)
+        set_rate(optimizers, rate_share(progress, warm, hold=0.4))
+        threads.before()
+        with torch.no_grad():
+            features = video.features(step.net.backbone(data["pixels"]))
+        rng = np.random.default_rng([options.seed, index, 13])
+        losses = window_losses(video, features, data, rng, float(np.interp(progress, [0.1, 0.3], [1.0, 0.1])))
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        sum(WEIGHTS[k] * v for k, v in losses.items()).backward()
+        torch.nn.utils.clip_grad_norm_(list(trained.values()), 1.0, foreach=True)
+        for optimizer in optimizers:
+            optimizer.step()
+        threads.after()
+        warm += 1
+        state["done"] += 1
+        for k, v in losses.items():
+            sums.setdefault(k, []).append(float(v.detach()))
+        if state["done"] % 50 == 0:
+            say({"progress": round(progress, 3), **{k: round(float(np.mean(v)), 4) for k, v in sums.items()}})
+            sums = {}
+        if time.time() - validated_at > 60 * options.validate_minutes:
+            validate()
+            validated_at = time.time()
+        if time.time() - saved_at > 300:
+            save()
+            saved_at = time.time()
+    save()
+    validate()
+    save()
+    os._exit(0)  # the drawing process waits for nothing
+
+
+if __name__ == "__main__":
+    main()

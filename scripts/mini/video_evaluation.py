@@ -1,0 +1,114 @@
+"""Measure how well objects are followed through fresh clips; and write such clips as files.
+
+    python video_evaluation.py FOLDER [--clips 30] [--frames 60] [--seed 991211]
+
+writes clipNN/NNNN.png and clips.json: per clip its folder, size, frames and objects (shape, colour, COCO run-length mask
+per frame, null where it is not visible). J is the mean IoU over objects and the frames on which they are visible or
+found.
+"""
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from clips import draw_clip
+
+SEED = 991211  # training uses [seed, window, 11], never this stream
+GONE_AFTER = 2  # frames that an object which left may still be found on
+
+
+def make_clips(count, frames, seed=SEED, longest=400):
+    """`count` clips, the same for the same seed."""
+    return [draw_clip(np.random.default_rng([seed, 5, i]), list(range(frames)), longest=longest) for i in range(count)]
+
+
+def clickable(clip):
+    """The objects that can be clicked on the first frame."""
+    height, width = clip["frames"][0].shape[:2]
+    return [i for i, o in enumerate(clip["objects"]) if o["masks"][0].sum() > 0.0015 * height * width]
+
+
+def measure_video(net, video, count, frames, kinds=("click", "mask"), seed=SEED + 1):
+    """J, the share of frames without the object on which it is still found, and of those with it on which it is lost."""
+    import torch
+    import torch.nn.functional as F
+
+    from batches import squash, squash_mask
+    from video_losses import follow
+
+    rows = {kind: {"iou": [], "late": [], "lost": []} for kind in kinds}
+    for clip in make_clips(count, frames, seed):
+        size = clip["frames"][0].shape[:2]
+        resolution, objects = net.grid * net.patch, [clip["objects"][i] for i in clickable(clip)]
+        if not objects:
+            continue
+        cells = 8 * net.grid
+        boxes = []
+        for thing in objects:
+            ys, xs = np.flatnonzero(thing["masks"][0].any(1)), np.flatnonzero(thing["masks"][0].any(0))
+            x1, x2, y1, y2 = xs[0] / size[1], (xs[-1] + 1) / size[1], ys[0] / size[0], (ys[-1] + 1) / size[0]
+            boxes.append([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+        data = {
+            "masks": torch.from_numpy(np.stack([squash_mask(o["masks"][0], cells) for o in objects]))[:, None].float() / 255,
+            "boxes": torch.tensor(boxes, dtype=torch.float32),
+        }
+        with torch.no_grad():
+            made = [
+                video.features(net.backbone(torch.from_numpy(squash(f, resolution))[None].float() / 127.5 - 1))
+                for f in clip["frames"]
+            ]
+        for kind in kinds:
+            found = follow(video, lambda t: made[t], frames, data, kind, np.random.default_rng(0))
+            for thing, logits in zip(objects, found):
+                absent = 0
+                for t in range(1, frames):
+                    gold = thing["masks"][t]
+                    mask = (F.interpolate(logits[t][None, None], size, mode="bilinear", align_corners=False)[0, 0] > 0).numpy()
+                    absent = 0 if gold.any() else absent + 1
+                    if gold.any():
+                        rows[kind]["lost"].append(not mask.any())
+                    elif absent > GONE_AFTER:
+                        rows[kind]["late"].append(mask.any())
+                    if gold.any() or (absent > GONE_AFTER and mask.any()):
+                        rows[kind]["iou"].append((gold & mask).sum() / (gold | mask).sum())
+    return {
+        kind: {"J": mean(r["iou"]), "found though gone": mean(r["late"]), "lost": mean(r["lost"])} for kind, r in rows.items()
+    }
+
+
+def mean(values):
+    """Rounded; 0 of nothing."""
+    return round(float(np.mean(values)), 4) if values else 0.0
+
+
+def write_clips(folder, count, frames, seed):
+    """Write clips to a folder."""
+    from evaluation_set import run_lengths
+
+    entries = []
+    for number, clip in enumerate(make_clips(count, frames, seed)):
+        own = folder / f"clip{number:02d}"
+        own.mkdir(parents=True, exist_ok=True)
+        for index, frame in enumerate(clip["frames"]):
+            cv2.imwrite(str(own / f"{index:04d}.png"), np.ascontiguousarray(frame[..., ::-1]))
+        height, width = clip["frames"][0].shape[:2]
+        entries.append({
+            "folder": own.name, "width": width, "height": height, "frames": frames, "clickable": clickable(clip),
+            "objects": [
+                {"shape": o["shape"], "colour": o["colour"], "masks": [run_lengths(m) if m.any() else None for m in o["masks"]]}
+                for o in clip["objects"]
+            ],
+        })
+    (folder / "clips.json").write_text(json.dumps({"seed": seed, "clips": entries}) + "\n")
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--clips", type=int, default=30)
+    arguments.add_argument("--frames", type=int, default=60)
+    arguments.add_argument("--seed", type=int, default=SEED)
+    options = arguments.parse_args()
+    write_clips(options.folder, options.clips, options.frames, options.seed)

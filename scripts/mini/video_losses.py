@@ -1,0 +1,124 @@
+"""Losses of following objects through a window of a clip: every frame after the first must find them again.
+
+The masks of objects, their memories and pointers are what the model itself made, as when it is used, but gradients go
+back one step only: from a frame through the memories it attends to, not through the answers those were made of.
+"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from losses import mask_terms
+from object_losses import FAR, enlarged, first_prompts
+from video_network import ABSENT, MASK_BIAS, MASK_SCALE, Answer, kept
+
+CERTAIN = 10.0  # logits of true masks
+
+
+def true_answer(masks, visible, pointer):
+    """What a perfect answer would have been: coverage [N, S, S] on a frame."""
+    low = (F.avg_pool2d(masks[:, None], 2) - 0.5) * 2 * CERTAIN
+    score = torch.where(visible, CERTAIN, -CERTAIN)[:, None]
+    return Answer(torch.where(visible[:, None, None, None], low, ABSENT), score, pointer)
+
+
+def prompted_answer(video, fine, middle, coarse, data, kind, rng):
+    """Answer on the first frame to a click, a box or a mask for every object."""
+    gold = data["masks"][:, 0]
+    if kind == "mask":
+        size = (video.objects.resolution,) * 2
+        return video.given(fine, middle, coarse, F.interpolate(gold[:, None], size, mode="bilinear", align_corners=False)[:, 0] > 0.5)
+    places, labels = first_prompts((gold > 0.5).numpy(), data["boxes"].numpy(), kind, rng)
+    points = (torch.from_numpy(places) + 0.5) * (video.objects.resolution / gold.shape[-1]) - 0.5
+    found = video.decoded(fine, middle, video.plain(coarse), points, torch.from_numpy(labels))
+    return video.answer(*found, single=kind == "box")
+
+
+def wanted_features(video, coarse, masks, visible):
+    """What conditioned features should be: those of the frame with its true mask as a prompt."""
+    prompts = video.tracker.prompt_encoder
+    low = (F.avg_pool2d(masks[:, None], 2) - 0.5) * 2 * CERTAIN
+    low = torch.where(visible[:, None, None, None], low, -CERTAIN)
+    return video.plain(coarse) + prompts.mask_embed(low) - prompts.no_mask_embed.weight[..., None, None]
+
+
+def feature_loss(features, wanted, masks):
+    """Mean square of the difference, the places around the object before all."""
+    grid = features.shape[-1]
+    near = F.max_pool2d(F.avg_pool2d(masks[:, None], masks.shape[-1] // grid), 3, 1, 1).clamp(0, 1)
+    weight = 0.1 + near
+    return ((features - wanted).pow(2).mean(1, keepdim=True) * weight).sum() / weight.sum()
+
+
+def window_losses(video, features, data, rng, teach):
+    """Mean losses over the frames of a window.
+
+    features are fine, middle and coarse of all frames, data a window's arrays as tensors; `teach` is the share of
+    windows whose memories are made of true masks.
+    """
+    fine, middle, coarse = features
+    count, frames = data["masks"].shape[:2]
+    times = data["times"]
+
+    def at(t):
+        return [f[t : t + 1].expand(count, -1, -1, -1) for f in (fine, middle, coarse)]
+
+    kind = str(rng.choice(["click", "box", "mask"], p=[0.35, 0.25, 0.4]))
+    found = prompted_answer(video, *at(0), data, kind, rng)
+    memories = [video.remembered(coarse[:1].expand(count, -1, -1, -1), Answer(found.masks.detach(), found.score, found.pointer), times[0], True)]
+    taught = rng.random() < teach
+    sums, terms = {}, 0
+    for t in range(1, frames):
+        gold, visible = data["masks"][:, t], data["visible"][:, t]
+        now_fine, now_middle, now = at(t)
+        given = t <= data["given"]
+        conditioned = video.conditioned(now, memories, times[t])
+        masks, quality, score, tokens = video.decoded(now_fine, now_middle, conditioned)
+        found = video.answer(masks, quality, score, tokens)
+        if not given:
+            terms += 1
+            there = visible == 1
+            with torch.no_grad():
+                wanted = wanted_features(video, now, gold, visible > 0)
+            here = {"video_features": feature_loss(conditioned, wanted, gold)}
+            known = visible < 2
+            if known.any():
+                here["video_score"] = F.binary_cross_entropy_with_logits(score[known, 0], there[known].float())
+            if there.any():
+                best = 1 + quality[:, 1:].argmax(1)
+                chosen = masks[torch.arange(count), best][there]
+                bce, dice = mask_terms(enlarged(chosen[:, None])[:, 0], gold[there], FAR)
+                here["video_mask"], here["video_dice"] = bce.mean(), dice.mean()
+            for name, value in here.items():
+                sums.setdefault(name, []).append(value)
+        answer = Answer(found.masks.detach(), found.score.detach(), found.pointer)
+        if given or taught:
+            pointer = torch.where((visible > 0)[:, None], video.tracker.object_pointer_proj(tokens[torch.arange(count), 1 + quality[:, 1:].argmax(1)]), video.tracker.no_object_pointer)
+            answer = true_answer(gold, visible > 0, pointer)
+        memories = kept([*memories, video.remembered(now, answer, times[t], False)], times[t])
+    return {name: torch.stack(values).mean() for name, values in sums.items()}
+
+
+def window_tensors(window):
+    """A window's arrays as tensors."""
+    return {
+        "pixels": torch.from_numpy(window["pixels"]).float().div_(127.5).sub_(1),
+        "masks": torch.from_numpy(window["masks"]).float().div_(255),
+        "visible": torch.from_numpy(window["visible"]), "boxes": torch.from_numpy(window["boxes"]),
+        "times": window["times"].tolist(), "given": window["given"],
+    }
+
+
+@torch.no_grad()
+def follow(video, features_of, frames, data, kind, rng):
+    """Masks bool [N, T, 4g, 4g] of objects prompted on the first frame of a clip; features_of(t) are one frame's."""
+    answers, memories = [], []
+    count = len(data["masks"])
+    for t in range(frames):
+        now = [f.expand(count, -1, -1, -1) for f in features_of(t)]
+        if t == 0:
+            found = prompted_answer(video, *now, data, kind, rng)
+        else:
+            found = video.answer(*video.decoded(now[0], now[1], video.conditioned(now[2], memories, t)))
+        answers.append(found.masks[:, 0])
+        memories = kept([*memories, video.remembered(now[2], found, t, t == 0)], t)
+    return torch.stack(answers, 1)

@@ -1,0 +1,180 @@
+"""Following objects through a video: what is remembered of a frame, and features conditioned on what is remembered.
+
+The modules are those of transformers' Sam3TrackerVideoModel; the loop is that of `docs/bundle.md`, for several objects
+at once, all of which were prompted on the same frame (`check_forward.py` compares).
+"""
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MEMORIES, POINTERS = 7, 16  # memory maps and object pointers attended to at most, the prompted frame's included
+MASK_SCALE, MASK_BIAS = 20.0, -10.0  # of masks to be remembered
+ABSENT = -1024.0  # mask logit where there is no object
+PARTS = (
+    "memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
+    "memory_temporal_positional_encoding", "no_object_pointer", "occlusion_spatial_embedding_parameter", "mask_downsample",
+)
+
+
+class Memory(NamedTuple):
+    """Of all objects on one frame: map [N, g*g, 64], pointer [N, C], the frame's number, whether it was prompted."""
+
+    map: Tensor
+    pointer: Tensor
+    frame: int
+    prompted: bool
+
+
+class Answer(NamedTuple):
+    """Of all objects on one frame: mask logits [N, 1, 4g, 4g], object score logits [N, 1], pointer [N, C]."""
+
+    masks: Tensor
+    score: Tensor
+    pointer: Tensor
+
+
+def memory_parameters(tracker):
+    """The parameters that only video needs: (name, parameter)."""
+    return [(name, p) for name, p in tracker.named_parameters() if name.split(".")[0] in PARTS]
+
+
+@torch.no_grad()
+def start_memory(tracker, seed=0, sharpness=2.5):
+    """Starting weights of the parts that only video needs.
+
+    Attention looks at the same place of earlier frames (as `model.look_at_neighbours` does it) where they show the same,
+    a memory starts as the frame's features with the mask added, and what leaves the attention has the size of features.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name in PARTS:
+            part = getattr(tracker, name)
+            for module in part.modules() if isinstance(part, nn.Module) else ():
+                if isinstance(module, nn.Linear):
+                    nn.init.xavier_uniform_(module.weight)
+                    nn.init.zeros_(module.bias)
+                elif isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_uniform_(module.weight, a=math.sqrt(3))
+                    nn.init.zeros_(module.bias)
+        for layer in tracker.memory_attention.layers:
+            cross = layer.cross_attn_image
+            cross.k_proj.weight.copy_(cross.q_proj.weight)
+            for projection in (cross.q_proj, cross.k_proj):
+                projection.bias[0::2] = sharpness
+            layer.self_attn.o_proj.weight.mul_(0.3)
+            layer.linear2.weight.mul_(0.3)
+        tracker.memory_attention.layer_norm.weight.fill_(2.2)
+        encoder = tracker.memory_encoder
+        for convolution in (encoder.feature_projection, encoder.projection):
+            nn.init.dirac_(convolution.weight)
+        for block in encoder.memory_fuser.layers:
+            block.scale.fill_(0.3)
+        nn.init.normal_(tracker.memory_temporal_positional_encoding, std=0.3)
+        nn.init.normal_(tracker.no_object_pointer, std=0.3)
+        nn.init.normal_(tracker.occlusion_spatial_embedding_parameter, std=0.3)
+        tracker.mask_downsample.weight.fill_(MASK_SCALE / 16)  # a mask's coverage to logits, as prompts in training have them
+        tracker.mask_downsample.bias.fill_(MASK_BIAS)
+
+
+def ages(times, width):
+    """Sines and cosines of pointers' ages (shares of the longest) [K]: [K, width], as transformers encodes them."""
+    index = torch.arange(width // 2, dtype=torch.float32)
+    angles = times[:, None] / 10000 ** (2 * (index // 2) / (width // 2))
+    return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+class VideoForward(nn.Module):
+    """The memory parts of an ObjectForward, on features that are made once per frame."""
+
+    def __init__(self, objects):
+        super().__init__()
+        self.objects, self.tracker = objects, objects.tracker_model
+        self.tracker.memory_attention.eval()  # no dropout: the model is too small for it
+        grid, width = objects.grid, self.tracker.hidden_dim
+        channels = self.tracker.mem_dim
+        def table(encoding, size):
+            return encoding(torch.Size([1, size, grid, grid]), torch.device("cpu"), torch.float32).flatten(2).permute(2, 0, 1).clone()
+        self.here = table(objects.tracker_neck.position_encoding, width)  # [g*g, 1, C]
+        self.there = table(self.tracker.memory_encoder.position_encoding, channels)  # [g*g, 1, 64]
+
+    def features(self, tokens):
+        """ViT tokens [T, g*g, D] to fine, middle and coarse maps; coarse without `no_memory_embedding`."""
+        fine, middle, coarse = self.objects.features(tokens)
+        return fine, middle, coarse - self.tracker.no_memory_embedding.view(1, -1, 1, 1)
+
+    def plain(self, coarse):
+        """Features of a frame that stands alone."""
+        return coarse + self.tracker.no_memory_embedding.view(1, -1, 1, 1)
+
+    def conditioned(self, coarse, memories, frame, longest=POINTERS):
+        """Features [N, C, g, g] of a frame, conditioned on memories; coarse without `no_memory_embedding`.
+
+        longest is the number of pointers attended to at most, fewer in clips known to be shorter.
+        """
+        maps, places, pointers, times = [], [], [], []
+        table = self.tracker.memory_temporal_positional_encoding.flatten(1)
+        for memory in memories:
+            age = frame - memory.frame
+            if memory.prompted or age < MEMORIES:
+                maps.append(memory.map)
+                places.append(self.there + table[MEMORIES - 1 if memory.prompted else age - 1])
+            if memory.prompted or age < longest:
+                pointers.append(memory.pointer.unflatten(1, (-1, self.tracker.mem_dim)))
+                times.append(age / (longest - 1))
+        count, width = coarse.shape[:2]
+        split = pointers[0].shape[1]
+        when = self.tracker.temporal_positional_encoding_projection_layer(ages(torch.tensor(times), width))
+        memory = torch.cat([*maps, *pointers], 1).transpose(0, 1)
+        place = torch.cat([*places, when.repeat_interleave(split, 0)[:, None]]).expand(-1, count, -1)
+        out = self.tracker.memory_attention(
+            current_vision_features=coarse.flatten(2).permute(2, 0, 1),
+            current_vision_position_embeddings=self.here.expand(-1, count, -1),
+            memory=memory, memory_posision_embeddings=place, num_object_pointer_tokens=split * len(pointers),
+        )
+        return out.view(count, -1, width).transpose(1, 2).unflatten(2, coarse.shape[2:])
+
+    def decoded(self, fine, middle, coarse, points=None, labels=None, mask=None):
+        """All masks [N, 4, 4g, 4g], their quality [N, 4], object score [N, 1] and mask tokens [N, 4, C]."""
+        if points is None:
+            points, labels = coarse.new_zeros(len(coarse), 1, 2), torch.full((len(coarse), 1), -1)
+        has_mask = None if mask is None else torch.ones(len(coarse), dtype=torch.bool)
+        masks, quality, score, steps = self.objects((fine, middle, coarse), points, labels, mask, has_mask)
+        return masks, quality, score, steps[-1][0]
+
+    def answer(self, masks, quality, score, tokens, single=False):
+        """One mask per object: the best of three, or the single one (after a box, or several clicks)."""
+        rows = torch.arange(len(masks))
+        best = torch.zeros(len(masks), dtype=torch.long) if single else 1 + quality[:, 1:].argmax(1)
+        there = score > 0
+        pointer = torch.where(there, self.tracker.object_pointer_proj(tokens[rows, best]), self.tracker.no_object_pointer)
+        return Answer(torch.where(there[..., None, None], masks[rows, best][:, None], ABSENT), score, pointer)
+
+    def given(self, fine, middle, coarse, masks):
+        """Masks bool [N, R, R] taken as they are, as the answer on their frame; coarse without `no_memory_embedding`."""
+        side = 4 * self.objects.grid
+        solid = masks[:, None].float()
+        there = solid.flatten(1).any(1, keepdim=True)
+        low = F.interpolate(solid * MASK_SCALE + MASK_BIAS, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        prompt = F.interpolate(self.tracker.mask_downsample(solid), (side, side), mode="bilinear", align_corners=False, antialias=True)
+        found = self.answer(*self.decoded(fine, middle, coarse, mask=prompt))
+        pointer = torch.where(there, found.pointer, self.tracker.no_object_pointer)
+        return Answer(low, there * MASK_SCALE + MASK_BIAS, pointer)
+
+    def remembered(self, coarse, answer, frame, prompted):
+        """A frame's memory; coarse without `no_memory_embedding`."""
+        square = (self.objects.resolution,) * 2
+        large = F.interpolate(answer.masks, square, mode="bilinear", align_corners=False)
+        side = 16 * self.objects.grid
+        large = F.interpolate(large, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        scaled = ((large > 0).float() if prompted else large.sigmoid()) * MASK_SCALE + MASK_BIAS
+        made, _ = self.tracker.memory_encoder(coarse, scaled)
+        made = made + (answer.score <= 0).float()[..., None, None] * self.tracker.occlusion_spatial_embedding_parameter[..., None, None]
+        return Memory(made.flatten(2).transpose(1, 2), answer.pointer, frame, prompted)
+
+
+def kept(memories, frame):
+    """Those a later frame than `frame` can still need."""
+    return [m for m in memories if m.prompted or frame + 1 - m.frame < POINTERS]
