@@ -9,6 +9,7 @@ import { loadEngine, type ModelFacts } from "./load-engine.js";
 import { type MetricsOptions, PrometheusExport } from "./metrics/prometheus.js";
 import { loadAddon } from "./native/load.js";
 import type { LoadOptions } from "./options.js";
+import { VideoSessionManager } from "./video/video-session-manager.js";
 
 /**
  * A loaded model: the one door to everything else, and everything dies with it.
@@ -24,6 +25,8 @@ import type { LoadOptions } from "./options.js";
 export class Sam3 {
   /** Segments single pictures. */
   readonly image: ImagePredictor;
+  /** Tracks objects through videos. */
+  readonly video: VideoSessionManager;
   /** What is known of the model: name, resolution, device, … */
   readonly model: ModelFacts;
   /** The features that are kept for later calls. */
@@ -36,6 +39,7 @@ export class Sam3 {
     this.#engine = engine;
     this.model = facts;
     this.image = new ImagePredictor(engine);
+    this.video = new VideoSessionManager(engine);
     this.cache = new CacheControl(engine);
     this.#metrics = new PrometheusExport(engine.meter, () => engine.stats());
   }
@@ -99,11 +103,12 @@ export class Sam3 {
   }
 
   /**
-   * Frees the model and every encoded image. What runs ends first, what waits is rejected with `DISPOSED`. More than
+   * Frees the model, every video session and every encoded image. What runs ends first, what waits is rejected with `DISPOSED`. More than
    * once does nothing.
    */
   async close(): Promise<void> {
     this.#closed = true;
+    await this.video.closeAllBecause("The Sam3 of the session was closed.");
     await this.#engine.close();
   }
 

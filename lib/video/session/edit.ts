@@ -1,0 +1,126 @@
+import { describe } from "../../describe.js";
+import { Sam3Error } from "../../errors.js";
+import type { CheckedConcept, CheckedObject } from "../video-prompt.js";
+import { disposeOnce } from "./handles.js";
+import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
+import type { SessionCore, StepMode, Todo } from "./session-core.js";
+import type { TrackerCalls } from "./tracker-calls.js";
+
+/**
+ * Checks that a frame exists.
+ *
+ * @throws {Sam3Error} `INVALID_ARGUMENT`, `FRAME_OUT_OF_RANGE`
+ */
+export function assertFrame(core: SessionCore, frame: unknown): asserts frame is number {
+  if (!Number.isInteger(frame)) {
+    throw new Sam3Error("INVALID_ARGUMENT", `frame is ${describe(frame)}; it must be the index of a frame.`);
+  }
+  const index = frame as number;
+  const { frameCount } = core;
+  if (index >= 0 && (frameCount === null || index < frameCount)) return;
+  throw new Sam3Error(
+    "FRAME_OUT_OF_RANGE",
+    frameCount === null
+      ? `There is no frame ${index}; frames count from 0.`
+      : `There is no frame ${index}: the video has ${frameCount}, from 0 to ${frameCount - 1}.`,
+    { details: { frame: index } },
+  );
+}
+
+/** The earliest frame something was prompted on. */
+export function earliestPrompt(core: SessionCore): number {
+  const frames = [
+    ...[...core.prompts.values()].flatMap((prompt) => [prompt.firstFrame, ...prompt.exemplars.keys()]),
+    ...[...core.tracks.values()].flatMap((track) => [...track.inputs.keys()]),
+  ];
+  return frames.length > 0 ? Math.min(...frames) : 0;
+}
+
+/** Looks for a concept on a frame; on the others it will be looked for when they are computed. */
+export function promptConcept(
+  core: SessionCore,
+  concept: CheckedConcept & { readonly ids: Int32Array },
+  frame: number | undefined,
+  signal: AbortSignal,
+): Promise<{ readonly prompt: number; readonly done: LeavingFrame | null }> {
+  return core.operate(signal, async (calls) => {
+    const { prompt, undo } = core.addPrompt(concept, frame, concept.exemplars);
+    try {
+      if (frame === undefined) return { prompt: prompt.id, done: null };
+      const known = core.results.get(frame);
+      if (known?.prompts.has(prompt.id)) return { prompt: prompt.id, done: leavingFrame(known, []) };
+      return {
+        prompt: prompt.id,
+        done: await stepAt(core, calls, frame, { prompts: [prompt], objects: [] }),
+      };
+    } catch (error) {
+      undo();
+      throw error;
+    }
+  });
+}
+
+/** Makes an object of what was shown, or corrects one. */
+export function promptObject(
+  core: SessionCore,
+  checked: CheckedObject,
+  frame: number,
+  signal: AbortSignal,
+): Promise<{ readonly object: number; readonly done: LeavingFrame }> {
+  return core.operate(signal, async (calls) => {
+    const known = checked.object === undefined ? undefined : core.tracks.get(checked.object);
+    if (checked.object !== undefined && !known) {
+      throw new Sam3Error(
+        "OBJECT_NOT_FOUND",
+        `The session has no object ${checked.object}; leave object out for a new one.`,
+      );
+    }
+    const { track, undo: undoObject } = known ? { track: known, undo: () => {} } : core.addObject(frame);
+    try {
+      const before = track.inputs.get(frame);
+      const entry = core.results.get(frame);
+      const wasTracked =
+        entry !== undefined &&
+        (entry.own.has(track.id) || (track.prompt !== null && entry.prompts.has(track.prompt)));
+      const alone = before ? before.kind === "points" && before.alone : !wasTracked;
+      const { undo } = core.correct(track, frame, checked.input(before, alone));
+      try {
+        const done = await stepAt(core, calls, frame, { prompts: [], objects: [track] });
+        core.outdate(track, frame);
+        return { object: track.id, done };
+      } catch (error) {
+        undo();
+        throw error;
+      }
+    } catch (error) {
+      undoObject();
+      throw error;
+    }
+  });
+}
+
+/** Computes something of one frame out of order, and keeps its features for the next prompt. */
+async function stepAt(
+  core: SessionCore,
+  calls: TrackerCalls,
+  index: number,
+  todo: Todo,
+): Promise<LeavingFrame> {
+  const frame = await core.featuresOf(calls, index);
+  const mode: StepMode = {
+    reverse: core.reverse,
+    streaming: core.source === null,
+    prompted: true,
+    passes: [
+      { next: index + 1, reverse: false },
+      { next: index - 1, reverse: true },
+    ],
+  };
+  try {
+    const { entry, removed } = await core.step(calls, frame, todo, mode);
+    return leavingFrame(entry, removed);
+  } finally {
+    if (core.stopped.aborted) disposeOnce(frame.features);
+    else core.features.give(index, frame.features);
+  }
+}

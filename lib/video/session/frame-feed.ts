@@ -1,0 +1,77 @@
+import type { NativeFeatures } from "../../native/addon.js";
+import type { VideoFrame } from "../sources/video-source.js";
+import { disposeOnce } from "./handles.js";
+
+/** A frame that came, with its features where they were wanted. They are the caller's. */
+export interface FedFrame {
+  readonly index: number;
+  readonly time: number;
+  readonly features: NativeFeatures | undefined;
+}
+
+export interface FeedParts {
+  readonly frames: AsyncIterable<VideoFrame>;
+  readonly encode: (frame: VideoFrame) => Promise<NativeFeatures>;
+  /** Whether a frame's features are needed. */
+  readonly wanted: (index: number) => boolean;
+  /** Most frames that are read and encoded ahead of the one asked for. */
+  readonly ahead: number;
+}
+
+/** Reads and encodes the coming frames while the caller works on the last one: a bounded number of them. */
+export class FrameFeed {
+  readonly #parts: FeedParts;
+  readonly #frames: AsyncIterator<VideoFrame>;
+  readonly #coming: Promise<FedFrame | undefined>[] = [];
+  #reading: Promise<unknown> = Promise.resolve();
+  #ended = false;
+
+  constructor(parts: FeedParts) {
+    this.#parts = parts;
+    this.#frames = parts.frames[Symbol.asyncIterator]();
+  }
+
+  /** The next frame; undefined at the end. Throws what reading or encoding it failed with. */
+  async next(): Promise<FedFrame | undefined> {
+    this.#fill(1);
+    const coming = this.#coming.shift();
+    const frame = await coming;
+    if (frame) this.#fill(this.#parts.ahead);
+    else this.#ended = true;
+    return frame;
+  }
+
+  /** Stops reading and frees what came and was not asked for. Whoever stops early aborts the signal of reading before. */
+  async close(): Promise<void> {
+    this.#ended = true;
+    const ends = await Promise.allSettled(this.#coming.splice(0));
+    for (const end of ends) {
+      if (end.status === "fulfilled" && end.value?.features) disposeOnce(end.value.features);
+    }
+    await this.#frames.return?.();
+  }
+
+  #fill(count: number): void {
+    while (!this.#ended && this.#coming.length < count) {
+      const coming = this.#pull();
+      // Whoever asks for it hears of a failure; until then it must not count as unheard.
+      coming.catch(() => {});
+      this.#coming.push(coming);
+    }
+  }
+
+  async #pull(): Promise<FedFrame | undefined> {
+    const read = this.#reading.then(() => this.#frames.next());
+    this.#reading = read.catch(() => {
+      this.#ended = true;
+    });
+    const { done, value } = await read;
+    if (done) {
+      this.#ended = true;
+      return undefined;
+    }
+    const { index, time } = value;
+    const features = this.#parts.wanted(index) ? await this.#parts.encode(value) : undefined;
+    return { index, time, features };
+  }
+}

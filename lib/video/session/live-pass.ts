@@ -1,0 +1,74 @@
+import { onAbort } from "../../abort.js";
+import { Sam3Error } from "../../errors.js";
+import type { VideoSource } from "../sources/video-source.js";
+import { FrameFeed } from "./frame-feed.js";
+import { disposeOnce } from "./handles.js";
+import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
+import type { SessionCore } from "./session-core.js";
+import { TrackerCalls } from "./tracker-calls.js";
+
+export interface LiveOrder {
+  readonly frames: VideoSource;
+  readonly signal: AbortSignal | undefined;
+  /** Most frames that are encoded ahead. */
+  readonly ahead: number;
+}
+
+/** Tracks frames as they come. Nothing is held back or taken back, and nothing of a frame is kept but what objects remember. */
+export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenerator<LeavingFrame> {
+  const { frames, signal, ahead } = order;
+  const { width, height } = frames.info;
+  if (core.newest === undefined) core.size = { width, height };
+  else if (core.size.width !== width || core.size.height !== height) {
+    throw new Sam3Error(
+      "FRAME_SIZE",
+      `These frames have ${width}×${height} pixels, the session's earlier ones ${core.size.width}×${core.size.height}. Open another session for them.`,
+    );
+  }
+  const stop = new AbortController();
+  const forget = [signal, core.stopped].map((one) => onAbort(one, () => stop.abort(one?.reason)));
+  const calls = new TrackerCalls(core.place.replica, stop.signal);
+  const feed = new FrameFeed({
+    frames: frames.frames({ signal: stop.signal }),
+    encode: ({ pixels }) => calls.encode(pixels),
+    wanted: () => true,
+    ahead,
+  });
+  const close = async () => {
+    stop.abort();
+    for (const one of forget) one();
+    await feed.close();
+  };
+  core.closers.add(close);
+  core.turn(false);
+  try {
+    const first = core.newest ? core.newest.index + 1 : 0;
+    for (;;) {
+      const frame = await feed.next();
+      if (!frame?.features) return;
+      const { time, features } = frame;
+      const index = first + frame.index;
+      let isKept = false;
+      try {
+        const done = await core.operate(signal, async (asked) => {
+          const todo = core.todo(index, false);
+          const mode = { reverse: false, streaming: true, prompted: false };
+          const passes = [{ next: index + 1, reverse: false }];
+          const result = await core.step(asked, { index, time, features }, todo, { ...mode, passes });
+          core.newest = { index, time };
+          // The newest frame can still be prompted.
+          core.features.dispose();
+          core.features.give(index, features);
+          isKept = true;
+          return result;
+        });
+        yield leavingFrame(done.entry, done.removed);
+      } finally {
+        if (!isKept) disposeOnce(features);
+      }
+    }
+  } finally {
+    core.closers.delete(close);
+    await close();
+  }
+}

@@ -1,0 +1,167 @@
+import { onAbort } from "../../abort.js";
+import { EMPTY_BUFFER, holdFrame, type OutputBuffer, releaseFrames } from "../rules/output-buffer.js";
+import type { Pass } from "../rules/prune-memories.js";
+import { FrameFeed } from "./frame-feed.js";
+import { disposeOnce } from "./handles.js";
+import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
+import type { FrameEntry } from "./result-store.js";
+import type { SessionCore, StepResult } from "./session-core.js";
+import { TrackerCalls } from "./tracker-calls.js";
+
+/** One way through the clip. */
+export interface PassOrder {
+  readonly start: number;
+  readonly reverse: boolean;
+  /** Most frames; null = to the end. */
+  readonly count: number | null;
+  /** Passes that come after it and need what objects remember of their beginnings. */
+  readonly later: readonly Pass[];
+  readonly signal: AbortSignal | undefined;
+  /** Most frames that are encoded ahead. */
+  readonly ahead: number;
+}
+
+/** Frames that are skipped by reading on; farther ones by beginning anew. */
+const READ_ON = 32;
+
+/**
+ * Goes through the clip in one direction: what is known is taken as it is, the rest is computed. Frames come as late as
+ * hotstart needs to take objects back. It can be left at any time.
+ */
+export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenerator<LeavingFrame> {
+  const reader = new PassReader(core, order);
+  core.closers.add(reader.close);
+  core.turn(order.reverse);
+  try {
+    let buffer: OutputBuffer<LeavingFrame> = EMPTY_BUFFER;
+    for (let n = 0; order.count === null || n < order.count; n++) {
+      const index = order.reverse ? order.start - n : order.start + n;
+      if (index < 0 || (core.frameCount !== null && index >= core.frameCount)) break;
+      const done = await core.operate(order.signal, (calls) => step(core, reader, index, order, calls));
+      if (!done) break;
+      const held = holdFrame(
+        buffer,
+        leavingFrame(done.entry, done.removed),
+        done.removed,
+        core.rules.hotstartDelay,
+      );
+      buffer = held.buffer;
+      yield* held.leaving;
+    }
+    yield* releaseFrames(buffer).leaving;
+  } finally {
+    core.closers.delete(reader.close);
+    await reader.close();
+  }
+}
+
+/** One frame of a pass; undefined where the video has ended. */
+async function step(
+  core: SessionCore,
+  reader: PassReader,
+  index: number,
+  { reverse, later }: PassOrder,
+  calls: TrackerCalls,
+): Promise<StepResult | undefined> {
+  const todo = core.todo(index, reverse);
+  const known = core.results.get(index);
+  const isDone = todo.prompts.length === 0 && todo.objects.length === 0;
+  if (isDone && known) return { entry: known, removed: [] };
+  const frame = await reader.to(index);
+  if (!frame) return undefined;
+  if (isDone) {
+    if (frame.features) disposeOnce(frame.features);
+    const entry: FrameEntry = {
+      index,
+      time: frame.time,
+      prompts: new Set(),
+      own: new Set(),
+      objects: new Map(),
+    };
+    core.results.put(entry);
+    return { entry, removed: [] };
+  }
+  const features = frame.features ?? (await core.featuresOf(calls, index)).features;
+  try {
+    const next = reverse ? index - 1 : index + 1;
+    const passes = [{ next, reverse }, ...later];
+    return await core.step(calls, { index, time: frame.time, features }, todo, {
+      reverse,
+      streaming: false,
+      passes,
+      prompted: false,
+    });
+  } finally {
+    disposeOnce(features);
+  }
+}
+
+/** The clip's frames as a pass needs them, encoded ahead. */
+class PassReader {
+  readonly #core: SessionCore;
+  readonly #order: PassOrder;
+  #feed: FrameFeed | undefined;
+  #stop = new AbortController();
+  #forget: (() => void)[] = [];
+  /** The frame the feed gives next. */
+  #next = 0;
+
+  constructor(core: SessionCore, order: PassOrder) {
+    this.#core = core;
+    this.#order = order;
+  }
+
+  /** The frame of that index; its features are the caller's. Undefined where the video has ended. */
+  async to(index: number) {
+    const { reverse } = this.#order;
+    const skipped = reverse ? this.#next - index : index - this.#next;
+    if (!this.#feed || skipped < 0 || skipped > READ_ON) await this.#open(index);
+    for (;;) {
+      const frame = await this.#feed?.next().catch(async (error: unknown) => {
+        // The next call begins anew: what broke may be whole again, and frames before it stay usable.
+        await this.close();
+        throw error;
+      });
+      if (!frame) return undefined;
+      this.#next = reverse ? frame.index - 1 : frame.index + 1;
+      if (frame.index === index) return frame;
+      if (frame.features) disposeOnce(frame.features);
+    }
+  }
+
+  /** Frees what was read ahead. */
+  readonly close = async (): Promise<void> => {
+    const feed = this.#feed;
+    this.#feed = undefined;
+    this.#stop.abort();
+    for (const one of this.#forget) one();
+    await feed?.close();
+  };
+
+  async #open(index: number): Promise<void> {
+    await this.close();
+    const core = this.#core;
+    const { source } = core;
+    if (!source) return;
+    const { reverse, signal, ahead, start, count } = this.#order;
+    const stop = new AbortController();
+    this.#stop = stop;
+    this.#forget = [signal, core.stopped].map((one) => onAbort(one, () => stop.abort(one?.reason)));
+    const calls = new TrackerCalls(core.place.replica, stop.signal);
+    this.#next = index;
+    this.#feed = new FrameFeed({
+      frames: source.frames({
+        start: index,
+        direction: reverse ? "backward" : "forward",
+        count: count === null ? undefined : count - Math.abs(index - start),
+        signal: stop.signal,
+      }),
+      encode: ({ pixels }) => calls.encode(pixels),
+      wanted: (frame) => {
+        const { prompts, objects } = core.todo(frame, reverse);
+        return prompts.length > 0 || objects.length > 0;
+      },
+      ahead,
+    });
+  }
+}

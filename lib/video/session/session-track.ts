@@ -1,0 +1,114 @@
+import type { NativeTextFeatures } from "../../native/addon.js";
+import { disposeOnce } from "./handles.js";
+import { TrackMemories } from "./track-memories.js";
+
+/** What shows an object on one frame. */
+export type ObjectInput =
+  | {
+      readonly kind: "points";
+      /** As in `NativeTrackItem`; a box comes first, as its two corners. */
+      readonly points: Float32Array;
+      readonly labels: Int32Array;
+      /** Asked of the frame alone: the object was not tracked to it before. */
+      readonly alone: boolean;
+    }
+  | { readonly kind: "mask"; readonly counts: Uint32Array };
+
+/** Where an object was born in a pass: in passes of that direction there is nothing of it before. */
+export interface BornInPass {
+  readonly frame: number;
+  readonly reverse: boolean;
+}
+
+/** One object of a session. */
+export class SessionTrack {
+  readonly id: number;
+  /** Number of the concept prompt that found it; null for an object of clicks. */
+  readonly prompt: number | null;
+  /** Score of the detection it was born from, 0–1; null for an object of clicks. */
+  readonly score: number | null;
+  /** The frame it was first seen on. */
+  readonly firstFrame: number;
+  /** Null where a prompt made it: then it is looked for on every frame. */
+  readonly since: BornInPass | null;
+  readonly memories = new TrackMemories();
+  /** What the user showed, by frame. */
+  readonly inputs = new Map<number, ObjectInput>();
+
+  constructor(facts: Pick<SessionTrack, "id" | "prompt" | "score" | "firstFrame" | "since">) {
+    this.id = facts.id;
+    this.prompt = facts.prompt;
+    this.score = facts.score;
+    this.firstFrame = facts.firstFrame;
+    this.since = facts.since;
+  }
+
+  /** It was born on one frame after its concept had been computed on others. */
+  late = false;
+
+  /** Whether its results are made for itself, where those of its concept are known already. */
+  get edited(): boolean {
+    return this.late || this.inputs.size > 0;
+  }
+
+  /** Whether a pass looks for it on a frame. */
+  isActive(frame: number, reverse: boolean): boolean {
+    if (this.since === null || this.since.reverse !== reverse) return true;
+    return reverse ? frame <= this.since.frame : frame >= this.since.frame;
+  }
+
+  dispose(): void {
+    this.memories.dispose();
+  }
+}
+
+/** Exemplar boxes as the addon takes them. */
+export interface FrameExemplars {
+  readonly boxes: Float32Array;
+  readonly labels: Uint8Array;
+}
+
+export const NO_EXEMPLARS: FrameExemplars = { boxes: new Float32Array(0), labels: new Uint8Array(0) };
+
+/** One concept that is looked for. */
+export class SessionPrompt {
+  readonly id: number;
+  /** What objects are called; the bundle's fallback text where the prompt has boxes only. */
+  readonly text: string;
+  readonly ids: Int32Array;
+  /** False: boxes only, which detect on their own frames. */
+  readonly everywhere: boolean;
+  /** The frame it was first given on. */
+  readonly firstFrame: number;
+  readonly exemplars = new Map<number, FrameExemplars>();
+  #features: NativeTextFeatures | undefined;
+
+  constructor(facts: Pick<SessionPrompt, "id" | "text" | "ids" | "everywhere" | "firstFrame">) {
+    this.id = facts.id;
+    this.firstFrame = facts.firstFrame;
+    this.text = facts.text;
+    this.ids = facts.ids;
+    this.everywhere = facts.everywhere;
+  }
+
+  /** Whether it is looked for on a frame, or only tracked to it. */
+  detectsOn(frame: number): boolean {
+    return this.everywhere || this.exemplars.has(frame);
+  }
+
+  /** Bytes on the device. */
+  get bytes(): number {
+    return this.#features?.bytes ?? 0;
+  }
+
+  /** Its text's features, made when they are first needed. */
+  async features(encode: (ids: Int32Array) => Promise<NativeTextFeatures>): Promise<NativeTextFeatures> {
+    this.#features ??= await encode(this.ids);
+    return this.#features;
+  }
+
+  dispose(): void {
+    if (this.#features) disposeOnce(this.#features);
+    this.#features = undefined;
+  }
+}
