@@ -39,7 +39,9 @@ function npmPackages() {
     outputs: ["node_modules/.package-lock.json"],
     // Not `npm ci`: it refuses a lock file that lacks the optional packages of other platforms, and a mirror of the
     // registry need not carry those. The versions in the lock file hold either way, and it is not changed.
-    work: () => run(NPM, ["install", "--no-save", "--no-audit", "--no-fund"], { log: "npm" }),
+    // Without install scripts: no package here needs its own, and node-av's would download a second FFmpeg.
+    work: () =>
+      run(NPM, ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"], { log: "npm" }),
   });
 }
 

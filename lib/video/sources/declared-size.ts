@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 
 /**
  * How many bytes a file should have by what its own head says; undefined where it does not say. A shorter file was cut
@@ -15,8 +15,8 @@ export async function declaredSize(path: string): Promise<number | undefined> {
     const head = await read(0, 64);
     if (head.length < 64) return undefined;
     const tag = head.toString("latin1", 4, 8);
-    if (["ftyp", "moov", "mdat", "free", "wide", "skip"].includes(tag)) return sizeOfBoxes(read, size);
-    if (head.toString("latin1", 0, 4) === "RIFF") return sizeOfRiff(read, size);
+    if (["ftyp", "moov", "mdat", "free", "wide", "skip"].includes(tag)) return await sizeOfBoxes(read, size);
+    if (head.toString("latin1", 0, 4) === "RIFF") return await sizeOfRiff(read, size);
     if (head.readUInt32BE(0) === 0x1a45dfa3) return sizeOfMatroska(await read(0, 4096));
     if (head.readUInt32BE(0) === 0x3026b275) return sizeOfAsf(await read(0, 8192));
     if (head.toString("latin1", 0, 3) === "FLV") return sizeOfFlv(await read(0, 8192));
@@ -24,6 +24,11 @@ export async function declaredSize(path: string): Promise<number | undefined> {
   } finally {
     await file.close();
   }
+}
+
+/** Whether a file is shorter than it should be. */
+export async function isCutOff(path: string, declared: number | undefined): Promise<boolean> {
+  return declared !== undefined && (await stat(path)).size < declared;
 }
 
 type Read = (at: number, length: number) => Promise<Buffer>;

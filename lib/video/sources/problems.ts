@@ -71,6 +71,19 @@ export function damaged(name: string, frames: number, why: string): Sam3Error {
   );
 }
 
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+export function otherSize(name: string, index: number, found: Size, expected: Size): Sam3Error {
+  return new Sam3Error(
+    "FRAME_SIZE",
+    `Frame ${index} of ${name} has ${found.width}×${found.height} pixels, the first one ${expected.width}×${expected.height}; all frames of a video must have one size.`,
+    { details: { index, width: found.width, height: found.height } },
+  );
+}
+
 export function sourceDisposed(name: string): Sam3Error {
   return new Sam3Error("DISPOSED", `${name} was closed.`);
 }

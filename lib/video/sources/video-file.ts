@@ -54,7 +54,8 @@ export class VideoFile implements VideoSource {
     signal: AbortSignal,
   ): Promise<VideoFile> {
     const packets = await decoder.packets(signal);
-    const quick = FrameIndex.fromPackets(packets, decoder.facts);
+    // Of packets at a break nobody knows what can be decoded.
+    const quick = options.truncated ? undefined : FrameIndex.fromPackets(packets, decoder.facts);
     const index = quick ?? FrameIndex.fromTicks(await decoder.ticks(signal), packets, decoder.facts);
     if (index.count === 0) throw noFrames(options.name);
     return new VideoFile(decoder, options, index, quick === undefined);
@@ -179,10 +180,8 @@ export class VideoFile implements VideoSource {
       }
       if (next > from) break;
     }
-    const { name, truncated } = this.#options;
-    if (truncated) throw brokenOff(name, next);
     if (!this.#measured || this.#seeks) return this.#correct(next, null, signal);
-    throw damaged(name, next, problem);
+    throw damaged(this.#options.name, next, problem);
   }
 
   /** The index or a seek was wrong at a frame. Returns the frame, from which to go on. */

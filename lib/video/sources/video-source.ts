@@ -102,6 +102,8 @@ export interface VideoSourceOptions {
   readonly decoder?: "auto" | "node-av" | "ffmpeg" | undefined;
   /** The ffmpeg program; looked for on the path when left out. */
   readonly ffmpeg?: string | undefined;
+  /** RGB frames, whatever is stored; false when left out: the addon converts faster. */
+  readonly rgb?: boolean | undefined;
   /** Frames per second of pictures, which have no times of their own; 25 when left out, as FFmpeg takes it. */
   readonly fps?: number | undefined;
   /** Most frames that decoding is ahead, 1–256; 8 when left out. */
