@@ -50,6 +50,8 @@ export const manifestSchema = z.object({
   thresholds: z.object({ score: z.number().min(0).max(1), mask: z.number() }),
   tracker: z.object({
     trained: z.boolean(),
+    // A bundle that does not say was exported before there was video, when mini's memory was untrained.
+    memoryTrained: z.boolean().default(false),
     width: positive,
     memoryChannels: positive,
     memories: positive,

@@ -44,7 +44,8 @@ A case holds one picture and N prompts:
   object_score [N,1] logit
 
 faults/bundle       the bundle of seed 0 with an operation `sam3_test::watch(Tensor x, str part) -> Tensor` on the first
-                    input of every part for pictures, through which a test makes a part fail (native/test/faults.cpp)
+                    input of every part, through which a test makes a part fail (native/test/faults.cpp); its memory_attention
+                    has no `masked`
 """
 
 
@@ -62,7 +63,9 @@ def write_seed(seed: int, folder: Path) -> None:
         tensors = build_object_case(tracker, case, 1000 * seed + 500 + index)
         save_fixture(tensors, folder / "objects" / f"{case.name}.pt")
         save_for_javascript(tensors, folder / "objects" / f"{case.name}.safetensors")
-    checkpoint = Checkpoint(model, "transformers", "0" * 64, tracker_trained=True, licence="Random weights.")
+    checkpoint = Checkpoint(
+        model, "transformers", "0" * 64, tracker_trained=True, memory_trained=True, licence="Random weights."
+    )
     export_bundle(
         checkpoint,
         folder / "bundle",

@@ -40,7 +40,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     return_freed_memory()
     model = full_model() if options.size == "full" else tiny_model(SEED)
-    checkpoint = Checkpoint(model, "transformers", "0" * 64, tracker_trained=True, licence="Random weights.")
+    checkpoint = Checkpoint(model, "transformers", "0" * 64, tracker_trained=True, memory_trained=True, licence="Random weights.")
     export_bundle(
         checkpoint,
         options.out.absolute(),

@@ -78,6 +78,7 @@ def test_manifest_describes_the_files(bundle, checkpoint):
     assert facts == {"contextLength": 24, "startToken": 512, "endToken": 513, "padToken": 513, "fallbackText": "thing"}
     assert manifest["tracker"] == {
         "trained": True,
+        "memoryTrained": True,
         "width": 128,
         "memoryChannels": 64,
         "memories": 7,
@@ -147,9 +148,20 @@ def test_detector_only_gets_an_untrained_tracker(tmp_path):
         assert main(["--checkpoint", str(source), "--out", str(out)]) == 0
         manifest = json.loads((out / "manifest.json").read_text())
         assert manifest["tracker"]["trained"] is False
+        assert manifest["tracker"]["memoryTrained"] is False
         assert manifest["tracker"]["width"] == 64
         constants.append(torch.jit.load(out / "tracker_constants.pt").pointer_temporal_weight)
     assert torch.equal(*constants)
+
+
+def test_a_checkpoint_says_whether_its_memory_was_trained(tmp_path):
+    """A model may have learnt to answer clicks and not to remember."""
+    source = save_folder(tiny_model(1), tmp_path / "checkpoint", with_tracker=True)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "memory_trained": False}))
+    assert main(["--checkpoint", str(source), "--out", str(tmp_path / "bundle")]) == 0
+    tracker = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["tracker"]
+    assert (tracker["trained"], tracker["memoryTrained"]) == (True, False)
 
 
 def test_an_explicit_tracker_configuration_wins(tmp_path):

@@ -26,13 +26,13 @@ def resident():
 
 torch.set_num_threads(1)
 assert return_freed_memory()
-trace(Chain(), (torch.zeros(1024),))
+trace(Chain(), {"forward": (torch.zeros(1024),)})
 seen, add = [], torch.Tensor.__add__
 def watched(self, other):
     seen.append(resident())
     return add(self, other)
 torch.Tensor.__add__ = watched
-trace(Chain(), (torch.zeros(2 * 2**20),))
+trace(Chain(), {"forward": (torch.zeros(2 * 2**20),)})
 print(max(seen) - seen[0])
 """
 

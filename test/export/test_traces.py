@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sam3_export.examples import Sizes, example_inputs
+from sam3_export.examples import Sizes, example_calls, example_inputs, part_methods
 from sam3_export.parts import PARTS
 from sam3_export.trace import device_constants, save, trace
 
@@ -20,16 +20,19 @@ OTHER_SIZES = [
 def stored(model, parts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     for name, part in parts.items():
-        save(trace(part, example_inputs(model, name, torch.float32, Sizes())), folder / f"{name}.pt")
+        save(trace(part, example_calls(model, name, torch.float32, Sizes())), folder / f"{name}.pt")
     return {name: torch.jit.load(folder / f"{name}.pt") for name in parts}
 
 
-@pytest.mark.parametrize("name", [name for name in PARTS if name != "tracker_constants"])
-def test_trace_equals_eager_at_other_sizes(model, parts, stored, name):
+METHODS = [(name, method) for name in PARTS for method in part_methods(name) if name != "tracker_constants"]
+
+
+@pytest.mark.parametrize(("name", "method"), METHODS)
+def test_trace_equals_eager_at_other_sizes(model, parts, stored, name, method):
     for seed, sizes in enumerate(OTHER_SIZES):
-        inputs = example_inputs(model, name, torch.float32, sizes, seed)
+        inputs = example_inputs(model, name, torch.float32, sizes, seed, method)
         with torch.inference_mode():
-            ours, theirs = stored[name](*inputs), parts[name](*inputs)
+            ours, theirs = (getattr(part, method)(*inputs) for part in (stored[name], parts[name]))
         if isinstance(ours, torch.Tensor):
             ours, theirs = (ours,), (theirs,)
         for traced, eager in zip(ours, theirs, strict=True):

@@ -167,6 +167,31 @@ def test_memory_attention(model, parts, memories, pointers):
 
 
 @torch.no_grad()
+def test_filling_of_shorter_memories_changes_nothing(model, parts):
+    """Objects that remember 1 to 7 frames and 0 to 16 pointers, as one batch and each alone."""
+    attention = parts["memory_attention"]
+    cells = model.tracker_model.backbone_feature_sizes[-1][0] ** 2
+    lengths = [(1, 0), (7, 32), (3, 32), (7, 4), (2, 6)]
+    n, frames, tokens = len(lengths), 7, 32
+    coarse, *whole = inputs(model, "memory_attention", prompts=n, memories=frames, pointers=tokens)
+    there = torch.zeros(n, frames * cells, dtype=torch.bool), torch.zeros(n, tokens, dtype=torch.bool)
+    for row, (memories, pointers) in enumerate(lengths):
+        there[0][row, : memories * cells] = True
+        there[1][row, :pointers] = True
+    # What fills up may hold anything that is a number.
+    filled = [
+        torch.where(there[part // 2][..., None], value, torch.full_like(value, 1e3)) for part, value in enumerate(whole)
+    ]
+    together = attention.masked(coarse, *filled, *there)
+    for row, (memories, pointers) in enumerate(lengths):
+        own = [
+            value[row : row + 1, : memories * cells if part < 2 else pointers] for part, value in enumerate(whole)
+        ]
+        alone = attention(coarse[row : row + 1], *own)
+        torch.testing.assert_close(together[row : row + 1], alone, **CLOSE)
+
+
+@torch.no_grad()
 def test_constants(model, parts):
     constants, tracker = parts["tracker_constants"], model.tracker_model
     assert torch.equal(constants.no_memory, tracker.no_memory_embedding.view(1, -1, 1, 1))

@@ -10,7 +10,7 @@ import torch
 
 from .checkpoint import Checkpoint
 from .errors import ExportError
-from .examples import Sizes, example_inputs
+from .examples import Sizes, example_calls
 from .manifest import DTYPES, build_manifest, describe
 from .model import Sam3
 from .parts import PARTS
@@ -83,6 +83,7 @@ def write_files(
         layout=checkpoint.layout,
         source_sha256=checkpoint.sha256,
         tracker_trained=checkpoint.tracker_trained,
+        memory_trained=checkpoint.memory_trained,
         licence=checkpoint.licence,
     )
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
@@ -91,7 +92,7 @@ def write_files(
 def write_part(model: Sam3, part: str, dtype: torch.dtype, path: Path) -> None:
     """Trace and store one part. A device left in the graph would tie the bundle to this machine's: refused."""
     module = PARTS[part](model, dtype)
-    traced = trace(module, example_inputs(model, part, dtype, Sizes()))
+    traced = trace(module, example_calls(model, part, dtype, Sizes()))
     devices = device_constants(traced)
     if devices:
         raise ExportError("EXPORT_FAILED", f"{part} has devices in its graph: {sorted(set(devices))}")

@@ -32,6 +32,8 @@ class Checkpoint:
     layout: str
     sha256: str
     tracker_trained: bool
+    # Whether what makes and reads the tracker's memories was trained too; without, a model answers clicks, but no video.
+    memory_trained: bool
     tokenizer_folder: Path | None = None
     licence: str | None = None
 
@@ -55,7 +57,7 @@ def _load_official(state: dict[str, Tensor], sha256: str, resolution: int | None
         raise ExportError("CHECKPOINT_INVALID", "this is a SAM 3.1 (object multiplex) checkpoint; SAM 3 is supported")
     model = _build(*official_configs(), resolution)
     fill_model(model, rename_old_prefixes(state), source_of, not_needed)
-    return Checkpoint(model, "official", sha256, tracker_trained=True)
+    return Checkpoint(model, "official", sha256, tracker_trained=True, memory_trained=True)
 
 
 def _load_transformers(state: dict[str, Tensor], folder: Path, sha256: str, resolution: int | None) -> Checkpoint:
@@ -70,7 +72,10 @@ def _load_transformers(state: dict[str, Tensor], folder: Path, sha256: str, reso
         state = state | initialise_tracker(tracker)
     fill_model(model, state, lambda name: Source((name,)), lambda key: key.endswith(COMPUTED))
     tokenizer_folder = folder if (folder / "tokenizer.json").is_file() else None
-    return Checkpoint(model, "transformers", sha256, has_tracker, tokenizer_folder, content.get("licence"))
+    memory_trained = has_tracker and content.get("memory_trained", True) is not False
+    return Checkpoint(
+        model, "transformers", sha256, has_tracker, memory_trained, tokenizer_folder, content.get("licence")
+    )
 
 
 def _build(detector: Sam3Config, tracker: Sam3TrackerVideoConfig, resolution: int | None) -> Sam3:

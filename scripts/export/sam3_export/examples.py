@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .model import Sam3
+from .parts import PARTS
 
 
 @dataclass
@@ -21,8 +22,20 @@ class Sizes:
     pointers: int = 8
 
 
-def example_inputs(model: Sam3, part: str, dtype: torch.dtype, sizes: Sizes, seed: int = 0) -> tuple[Tensor, ...]:
-    """Random inputs in the order of the part's `forward`; the same seed gives the same numbers."""
+def example_calls(model: Sam3, part: str, dtype: torch.dtype, sizes: Sizes) -> dict[str, tuple[Tensor, ...]]:
+    """Inputs to trace every method of a part with."""
+    return {method: example_inputs(model, part, dtype, sizes, method=method) for method in part_methods(part)}
+
+
+def part_methods(part: str) -> tuple[str, ...]:
+    """`forward`, and what else a part can be asked."""
+    return getattr(PARTS[part], "METHODS", ("forward",))
+
+
+def example_inputs(
+    model: Sam3, part: str, dtype: torch.dtype, sizes: Sizes, seed: int = 0, method: str = "forward"
+) -> tuple[Tensor, ...]:
+    """Random inputs in the order of the part's method; the same seed gives the same numbers."""
     detector, tracker = model.detector_model, model.tracker_model
     backbone = detector.vision_encoder.config.backbone_config
     side = backbone.image_size // backbone.patch_size
@@ -64,5 +77,11 @@ def example_inputs(model: Sam3, part: str, dtype: torch.dtype, sizes: Sizes, see
     if part == "memory_attention":
         memories, pointers = sizes.memories * side * side, sizes.pointers
         shapes = [(n, memories, memory), (n, memories, memory), (n, pointers, memory), (n, pointers, memory)]
-        return noise(n, track, side, side), *(noise(*shape) for shape in shapes)
+        inputs = noise(n, track, side, side), *(noise(*shape) for shape in shapes)
+        if method == "forward":
+            return inputs
+        there = torch.ones(n, memories, dtype=torch.bool), torch.ones(n, pointers, dtype=torch.bool)
+        there[0][-1, side * side :] = False
+        there[1][-1, pointers // 2 :] = False
+        return *inputs, *there
     return ()

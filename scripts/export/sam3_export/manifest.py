@@ -48,12 +48,13 @@ def describe(path: Path) -> dict[str, Any]:
     return {"file": path.name, "sha256": hash_file(path), "bytes": path.stat().st_size}
 
 
-def tracker_section(model: Sam3, trained: bool) -> dict[str, Any]:
+def tracker_section(model: Sam3, trained: bool, memory_trained: bool) -> dict[str, Any]:
     """Widths and constants of the tracking loop, from transformers' configuration."""
     config = model.tracker_model.config
     decoder = config.mask_decoder_config
     return {
         "trained": trained,
+        "memoryTrained": memory_trained,
         "width": model.tracker_model.hidden_dim,
         "memoryChannels": config.memory_encoder_output_channels,
         "memories": config.num_maskmem,
@@ -76,6 +77,7 @@ def build_manifest(
     layout: str,
     source_sha256: str,
     tracker_trained: bool,
+    memory_trained: bool,
     licence: str | None,
 ) -> dict[str, Any]:
     """The manifest as plain data, keys in the order of the schema."""
@@ -97,7 +99,7 @@ def build_manifest(
         "tokenizer": tokenizer,
         "normalize": {"mean": MEAN, "std": STD},
         "thresholds": {"score": SCORE_THRESHOLD, "mask": MASK_THRESHOLD},
-        "tracker": tracker_section(model, tracker_trained),
+        "tracker": tracker_section(model, tracker_trained, memory_trained),
         "source": {"layout": layout, "sha256": source_sha256},
         "licence": licence or LICENCES[layout],
     }

@@ -2,25 +2,26 @@
 
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 
-def trace(module: nn.Module, examples: Sequence[Tensor]) -> torch.jit.ScriptModule:
-    """Trace `module` with `examples`; without any, script it.
+def trace(module: nn.Module, examples: Mapping[str, Sequence[Tensor]]) -> torch.jit.ScriptModule:
+    """Trace every method of `module` that `examples` has inputs for; without any, script it.
 
     Tests run the trace at other sizes; the tracer's own check would only repeat these. Its warnings are silenced: the
     one Python condition left in transformers' attention is whether a mask was given, always the same.
     """
     module.eval().requires_grad_(False)
     with torch.no_grad(), warnings.catch_warnings():
-        if not examples:
+        if not any(examples.values()):
             return torch.jit.script(module)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return torch.jit.trace(module, tuple(examples), check_trace=False)
+        inputs = {method: tuple(values) for method, values in examples.items()}
+        return torch.jit.trace_module(module, inputs, check_trace=False)
 
 
 def save(module: torch.jit.ScriptModule, path: Path) -> None:

@@ -12,7 +12,14 @@ from sam3_export.manifest import describe
 from sam3_export.model import Sam3
 from sam3_export.trace import save, trace
 
-WATCHED = ("image_encoder", "text_encoder", "concept_decoder", "object_decoder")
+WATCHED = (
+    "image_encoder",
+    "text_encoder",
+    "concept_decoder",
+    "object_decoder",
+    "memory_encoder",
+    "memory_attention",
+)
 
 
 # Stands in while tracing; the real one is native/test/faults.cpp.
@@ -34,14 +41,17 @@ class Watched(nn.Module):
 
 
 def write_fault_bundle(model: Sam3, source: Path, out: Path) -> None:
-    """Copy the bundle `source`, made of `model`, and wrap its parts for pictures."""
+    """Copy the bundle `source`, made of `model`, and wrap its parts.
+
+    Of the memory attention `masked` is lost on the way: so are bundles that were exported before there was one.
+    """
     shutil.copytree(source, out)
     file = out / "manifest.json"
     manifest = json.loads(file.read_text())
     for name in WATCHED:
         path = out / manifest["parts"][name]["file"]
         watched = Watched(torch.jit.load(path), name)
-        save(trace(watched, example_inputs(model, name, torch.float32, Sizes())), path)
+        save(trace(watched, {"forward": example_inputs(model, name, torch.float32, Sizes())}), path)
         manifest["parts"][name] = describe(path)
     manifest["name"] = "tiny-faults"
     file.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
