@@ -16,7 +16,8 @@ import { Sam3Error } from "./errors.js";
 import { stderrLogger } from "./logger.js";
 import { Meter } from "./metrics/meter.js";
 import type { NativeAddon, NativeBundle } from "./native/addon.js";
-import { type LoadOptions, type LoadProgress, readLoadOptions, type Settings } from "./options.js";
+import { type LoadOptions, readLoadOptions, type Settings } from "./options.js";
+import { reporter } from "./progress.js";
 
 /** What is known of a loaded model. */
 export interface ModelFacts {
@@ -68,14 +69,7 @@ export async function loadEngine(
     signal,
     onProgress,
   } = readLoadOptions(options, env);
-  const report = (progress: LoadProgress) => {
-    // A caller's mistake in a callback must not stop the loading, nor the process when it comes from the addon.
-    try {
-      onProgress?.(progress);
-    } catch (error) {
-      logger.error(`onProgress threw: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  };
+  const report = reporter(onProgress, logger);
 
   // What is quick and likely to be wrong comes first: settings, manifest, libtorch, devices; then the hashes.
   const bundle = await readBundle(settings.model, signal);
