@@ -49,13 +49,13 @@ export function playSequence(options: WorldOptions): Sequence {
   const { random, rules, reverse } = options;
   const whole = (low: number, high: number) => low + Math.floor(random() * (high - low + 1));
   const chance = (share: number) => random() < share;
-  const prompts = whole(1, 3);
-  const places = Array.from({ length: whole(2, 7) }, () => {
-    const [w, h] = [whole(6, 12), whole(6, 10)];
+  const prompts = whole(1, 2);
+  const places = Array.from({ length: whole(4, 8) }, () => {
+    const [w, h] = [whole(6, 10), whole(6, 9)];
     return {
       prompt: whole(0, prompts - 1),
       // How often the detector sees it.
-      seen: [0.05, 0.5, 0.9, 1][whole(0, 3)] as number,
+      seen: [0.15, 0.4, 0.9, 1][whole(0, 3)] as number,
       appears: chance(0.5) ? 0 : whole(0, options.frames),
       w,
       h,
@@ -95,8 +95,8 @@ export function playSequence(options: WorldOptions): Sequence {
     const tracks = state.tracks.map(({ id, prompt }) => {
       const follow = followed.get(id) as { place: Place; gone: number };
       const others = places.filter((place) => place.prompt === prompt);
-      if (chance(0.03)) follow.place = others[whole(0, others.length - 1)] as Place;
-      if (chance(0.04)) follow.gone = whole(1, 5);
+      if (chance(0.05)) follow.place = others[whole(0, others.length - 1)] as Place;
+      if (chance(0.08)) follow.gone = whole(1, 5);
       const rect = follow.gone-- > 0 ? null : rectOf(follow.place, chance(0.6) ? 0 : 1);
       // Some so high that their probabilities are all 1 in single precision; one exactly on the threshold.
       const objectScore = [-4 + 10 * random(), 20 + random(), 0.8][whole(0, 2)] as number;
