@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { countsFromBitmap } from "../../lib/masks/rle.js";
 import { areaOf } from "../../lib/masks/runs.js";
 import { exclusiveMasks } from "../../lib/video/rules/exclusive-masks.js";
+import { stepOcclusion } from "../../lib/video/rules/occlusion.js";
 import { DEFAULT_VIDEO_RULES, type VideoRules, videoRules } from "../../lib/video/rules/options.js";
 import {
   EMPTY_BUFFER,
@@ -16,10 +17,11 @@ import {
   releaseFrames,
 } from "../../lib/video/rules/output-buffer.js";
 import { selectMemories } from "../../lib/video/rules/select-memories.js";
+import type { Track } from "../../lib/video/rules/state.js";
 import { trackScore } from "../../lib/video/rules/track-score.js";
 import { pythonWith } from "./python.js";
 import { seeded } from "./random.js";
-import { playSequence, type Rect, type Sequence } from "./video-rules-world.js";
+import { areaOfRect, iouOfRects, playSequence, type Rect, type Sequence } from "./video-rules-world.js";
 
 const setUp = pythonWith(["torch", "transformers", "PIL"]);
 if ("reason" in setUp) {
@@ -94,6 +96,15 @@ interface MemoryCase {
   clipLength: number | null;
 }
 
+interface OcclusionCase {
+  width: number;
+  height: number;
+  rects: Rect[];
+  lastOccluded: number[];
+  threshold: number;
+  reverse: boolean;
+}
+
 interface RivalCase {
   width: number;
   height: number;
@@ -105,6 +116,7 @@ interface RivalCase {
 interface Answers {
   sequences: { plans: ReferencePlan[]; shown: ShownFrame[]; diverged: string | null }[];
   memories: { memories: [number, number][]; pointers: [number, number][] }[];
+  occlusions: boolean[][];
   rivals: number[][][];
 }
 
@@ -112,13 +124,17 @@ describe.skipIf("reason" in setUp)("the video rules decide as transformers' own 
   const sequences = drawSequences();
   const memories = drawMemories(seeded(5));
   const rivals = drawRivals(seeded(6));
+  const occlusions = drawOcclusions(seeded(7));
   let folder: string;
   let answers: Answers;
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "sam3-rules-"));
     const [cases, results] = [join(folder, "cases.json"), join(folder, "answers.json")];
-    writeFileSync(cases, JSON.stringify({ sequences: sequences.map(forPython), memories, rivals }));
+    writeFileSync(
+      cases,
+      JSON.stringify({ sequences: sequences.map(forPython), memories, occlusions, rivals }),
+    );
     const script = fileURLToPath(new URL("video_rules_reference.py", import.meta.url));
     execFileSync((setUp as { python: string }).python, [script, cases, results], {
       stdio: ["ignore", "ignore", "pipe"],
@@ -183,6 +199,23 @@ describe.skipIf("reason" in setUp)("the video rules decide as transformers' own 
       expect(steps.filter((reason) => reason === "unmatched").length, way).toBeGreaterThan(5);
       expect(steps.filter((reason) => reason === "duplicate").length, way).toBeGreaterThan(5);
     }
+  });
+
+  it("who is hidden of objects that were all gone before, without the driver's patch for the other direction", () => {
+    let hiddenObjects = 0;
+    occlusions.forEach(({ rects, lastOccluded, threshold, reverse }, index) => {
+      const tracks = lastOccluded.map((frame, id) => ({ ...SEEN, id, lastOccluded: frame }));
+      const { hidden } = stepOcclusion({ ...DEFAULT_VIDEO_RULES, recentOcclusionIou: threshold }, tracks, {
+        frame: 500,
+        reverse,
+        areas: rects.map(areaOfRect),
+        removed: [],
+        iou: Float32Array.from(rects.flatMap((rect) => rects.map((other) => iouOfRects(rect, other)))),
+      });
+      expect(tracks.map(({ id }) => hidden.includes(id))).toEqual(answers.occlusions[index]);
+      hiddenObjects += hidden.length;
+    });
+    expect(hiddenObjects).toBeGreaterThan(100);
   });
 
   it("which memories and pointers a track attends to", () => {
@@ -414,6 +447,37 @@ function drawMemories(random: () => number): MemoryCase[] {
       frame: whole(0, clip - 1),
       reverse: random() < 0.5,
       clipLength: random() < 0.5 ? clip : null,
+    };
+  });
+}
+
+/** A track with nothing special about it. */
+const SEEN: Track = {
+  id: 0,
+  prompt: 0,
+  score: 1,
+  firstFrame: 0,
+  settled: false,
+  unmatched: 0,
+  keepAlive: 30,
+  sharedWith: [],
+  lastOccluded: 0,
+};
+
+function drawOcclusions(random: () => number): OcclusionCase[] {
+  const whole = (low: number, high: number) => low + Math.floor(random() * (high - low + 1));
+  return Array.from({ length: 200 }, (_, index) => {
+    const count = whole(1, 6);
+    return {
+      width: 16,
+      height: 12,
+      rects: Array.from({ length: count }, (): Rect => {
+        const [x, y] = [whole(0, 3), whole(0, 3)];
+        return [x, y, x + whole(8, 12), y + whole(6, 8)];
+      }),
+      lastOccluded: Array.from({ length: count }, () => whole(0, 5)),
+      threshold: [0.7, 0.5][index % 2] as number,
+      reverse: random() < 0.5,
     };
   });
 }

@@ -132,21 +132,24 @@ function inputOf(
       scores: Float32Array.from(detections, (detection) => detection.score),
     },
     tracks: {
-      areas: Uint32Array.from(rects, area),
+      areas: Uint32Array.from(rects, areaOfRect),
       objectScores: Float32Array.from(tracks, (track) => track.objectScore),
     },
-    detectionIou: Float32Array.from(detections.flatMap(({ rect }) => rects.map((other) => iou(rect, other)))),
-    trackIou: Float32Array.from(rects.flatMap((rect) => rects.map((other) => iou(rect, other)))),
+    detectionIou: Float32Array.from(
+      detections.flatMap(({ rect }) => rects.map((other) => iouOfRects(rect, other))),
+    ),
+    trackIou: Float32Array.from(rects.flatMap((rect) => rects.map((other) => iouOfRects(rect, other)))),
   };
 }
 
-function area(rect: Rect | null): number {
+export function areaOfRect(rect: Rect | null): number {
   return rect === null ? 0 : (rect[2] - rect[0]) * (rect[3] - rect[1]);
 }
 
-function iou(a: Rect | null, b: Rect | null): number {
+/** 0 where one is empty. */
+export function iouOfRects(a: Rect | null, b: Rect | null): number {
   if (a === null || b === null) return 0;
   const width = Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0]));
   const height = Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
-  return (width * height) / (area(a) + area(b) - width * height);
+  return (width * height) / (areaOfRect(a) + areaOfRect(b) - width * height);
 }

@@ -229,6 +229,17 @@ def run_memories(case):
     return {"memories": memories, "pointers": [[int(token), age] for token, age in zip(tokens, ages)]}
 
 
+def run_occlusion(case):
+    """Who is hidden of objects that were all gone before, by transformers' own function in its own direction."""
+    masks = logits(case["rects"], case["width"], case["height"]) > 0
+    last = torch.tensor(case["lastOccluded"])
+    hidden = Sam3VideoModel._get_objects_to_suppress_based_on_most_recently_occluded(
+        SimpleNamespace(suppress_overlapping_based_on_recent_occlusion_threshold=case["threshold"]),
+        masks, last, case["lastOccluded"], case["reverse"],
+    )  # fmt: skip
+    return hidden.tolist()
+
+
 def run_rivals(case):
     """Run lengths of masks after object-wise non-overlap within groups."""
     processor = Sam3VideoProcessor.__new__(Sam3VideoProcessor)
@@ -244,6 +255,7 @@ with open(sys.argv[1]) as file:
 answers = {
     "sequences": [run_sequence(case) for case in cases["sequences"]],
     "memories": [run_memories(case) for case in cases["memories"]],
+    "occlusions": [run_occlusion(case) for case in cases["occlusions"]],
     "rivals": [run_rivals(case) for case in cases["rivals"]],
 }
 with open(sys.argv[2], "w") as file:
