@@ -21,12 +21,13 @@ import {
   type NativeTextItem,
   type NativeTracking,
 } from "../../lib/native/addon.js";
+import { EMPTY_WORLD, fakeTracking, handle, mark, type TrackingState } from "./fake-tracking.js";
 
 export type FakeStage = "encodeImages" | "encodeTexts" | "segmentConcepts" | "segmentObjects";
-type FakeCall = FakeStage | "load" | "close" | "moveFeatures" | "trim";
+type FakeCall = FakeStage | keyof NativeTracking | "load" | "close" | "moveFeatures" | "trim";
 
 /** What a fake addon was asked, and what it should do. */
-export interface FakeState {
+export interface FakeState extends TrackingState {
   devices: NativeDevice[];
   /** Pause before each native call answers, in milliseconds. */
   delayMs: number;
@@ -133,6 +134,12 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
     liveTexts: 0,
     cancelled: 0,
     deepest: 0,
+    world: EMPTY_WORLD,
+    liveMasks: 0,
+    livePointers: 0,
+    liveMemories: 0,
+    trackCalls: [],
+    memoryBytes: 1000,
     ...changes,
   };
 
@@ -160,6 +167,15 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
       state.replicas++;
       state.opened.push({ device: options.device, threads: options.threads });
       this.device = options.device;
+      const tracking = fakeTracking(state, (call, request, work) =>
+        this.#inLine(() => {
+          this.#throwFor(call, request);
+          const token = (request as { token?: NativeCancelToken }).token;
+          if (token && isCancelled(token)) throw nativeError("ABORTED", "aborted");
+          return work();
+        }),
+      );
+      Object.assign(this, tracking);
     }
 
     load(
@@ -179,14 +195,16 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
 
     encodeImages(items: readonly NativeImageItem[], options: NativeBatchOptions) {
       state.pixels.push(...items.map(({ pixels }) => pixels));
-      return this.#batch("encodeImages", items, options, ({ pixels }) => features(pixels, "device"));
+      return this.#batch("encodeImages", items, options, ({ pixels }) =>
+        features({ ...pixels, mark: mark(pixels) }, "device"),
+      );
     }
 
     encodeTexts(items: readonly NativeTextItem[], options: NativeBatchOptions) {
       state.ids.push(...items.map(({ ids }) => [...ids]));
-      return this.#batch("encodeTexts", items, options, (): NativeTextFeatures => {
+      return this.#batch("encodeTexts", items, options, ({ ids }): NativeTextFeatures => {
         state.liveTexts++;
-        return handle({ bytes: 64 }, () => state.liveTexts--);
+        return handle({ bytes: 64, ids: [...ids] }, () => state.liveTexts--);
       });
     }
 
@@ -287,17 +305,20 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
     }
   }
 
-  function features(size: { width: number; height: number }, tier: "device" | "host"): NativeFeatures {
+  function features(
+    from: { width: number; height: number; mark?: number },
+    tier: "device" | "host",
+  ): NativeFeatures {
     state.liveFeatures++;
-    const { width, height } = size;
-    return handle({ width, height, bytes: state.featureBytes, tier }, () => state.liveFeatures--);
+    const { width, height, mark } = from;
+    return handle({ width, height, mark, bytes: state.featureBytes, tier }, () => state.liveFeatures--);
   }
 
   const addon: NativeAddon = {
     contract: ADDON_CONTRACT,
     torchVersion: "2.13.0",
     devices: () => state.devices,
-    // Nothing asks it for tracking yet.
+    // The tracker's half comes from fakeTracking, by the constructor.
     Replica: Replica as unknown as NativeAddon["Replica"],
     CancelToken,
   };
@@ -307,21 +328,4 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
 function checkUsable(features: NativeFeatures): void {
   if (features.disposed) throw nativeError("DISPOSED", "the features were disposed");
   if (features.tier === "host") throw nativeError("INVALID_ARGUMENT", "the features are on the host");
-}
-
-function handle<T extends object>(
-  facts: T,
-  onDispose: () => void,
-): T & { disposed: boolean; dispose(): void } {
-  let disposed = false;
-  return {
-    ...facts,
-    get disposed() {
-      return disposed;
-    },
-    dispose() {
-      if (!disposed) onDispose();
-      disposed = true;
-    },
-  };
 }

@@ -133,6 +133,7 @@ export async function writeFakeBundle(
       multimaskStabilityDelta: 0.05,
       multimaskStabilityThreshold: 0.98,
       trained: false,
+      memoryTrained: false,
     },
     source: { layout: "official", sha256: "0".repeat(64) },
     licence: "none",
