@@ -29,7 +29,7 @@ type FakeCall = FakeStage | keyof NativeTracking | "load" | "close" | "moveFeatu
 /** What a fake addon was asked, and what it should do. */
 export interface FakeState extends TrackingState {
   devices: NativeDevice[];
-  /** Pause before each native call answers, in milliseconds. */
+  /** Pause before each native call answers, in milliseconds; -1 = as short as can be. */
   delayMs: number;
   /** What a call of that name, or each item of one, fails with; a function is asked each time. */
   failures: Partial<Record<FakeCall, unknown>>;
@@ -294,7 +294,10 @@ export function fakeAddon(changes: Partial<FakeState> = {}): { addon: NativeAddo
       state.deepest = Math.max(state.deepest, this.#depth);
       const turn = this.#line.then(async () => {
         if (this.#closed) throw nativeError("DISPOSED", "the replica was closed");
-        await new Promise((resolve) => setTimeout(resolve, state.delayMs));
+        await new Promise<void>((resolve) => {
+          if (state.delayMs < 0) setImmediate(resolve);
+          else setTimeout(resolve, state.delayMs);
+        });
         return work();
       });
       const over = () => {

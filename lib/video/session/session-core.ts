@@ -290,6 +290,7 @@ export class SessionCore {
     const undo = () => {
       if (!known) {
         this.prompts.delete(prompt.id);
+        if (this.nextPrompt === prompt.id + 1) this.nextPrompt = prompt.id;
         prompt.dispose();
       } else if (frame !== undefined && before) prompt.exemplars.set(frame, before);
       else if (frame !== undefined) prompt.exemplars.delete(frame);
