@@ -56,8 +56,8 @@ const NAMES = ["segmentation", "categories", "tolerance"];
  * Puts results of one or many pictures into one COCO data set. Results of the same picture share its entry; ids count
  * from 1.
  *
- * Done at once and on the event loop, as `JSON.stringify` is: well under a millisecond for an object with run lengths, about one with polygons. In a server, write large data sets picture by picture
- * or in a worker.
+ * Done at once and on the event loop, as `JSON.stringify` is: well under a millisecond for an object with run
+ * lengths, about one with polygons. In a server, write large data sets picture by picture or in a worker.
  *
  * @throws {Sam3Error} `INVALID_ARGUMENT` for options that cannot be, or an object whose text `categories` lacks
  * @example

@@ -43,8 +43,8 @@ export interface GeoJsonCollection {
  * on it. Taken as numbers, outer rings run counter-clockwise and holes clockwise, as its right-hand rule wants; a
  * screen, where y points down, shows them the other way round.
  *
- * Done at once and on the event loop, as `JSON.stringify` is: about a millisecond for an object. In a server, write large data sets picture by picture
- * or in a worker.
+ * Done at once and on the event loop, as `JSON.stringify` is: about a millisecond for an object. In a server, write
+ * large data sets picture by picture or in a worker.
  *
  * @throws {Sam3Error} `INVALID_ARGUMENT` for options that cannot be
  * @example

@@ -31,8 +31,8 @@ const DIGITS = 7;
  * one that also draws the outline adds those lines. Scores are not part of the format; an object without pixels is left
  * out.
  *
- * Done at once and on the event loop, as `JSON.stringify` is: one to three milliseconds for an object. In a server, write large data sets picture by picture
- * or in a worker.
+ * Done at once and on the event loop, as `JSON.stringify` is: one to three milliseconds for an object. In a server,
+ * write large data sets picture by picture or in a worker.
  *
  * @throws {Sam3Error} `INVALID_ARGUMENT` for options that cannot be, or an object whose text `classes` lacks
  * @example
