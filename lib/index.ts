@@ -65,6 +65,7 @@ export type {
   OutputOptions,
   PropagateOptions,
   PropagateProgress,
+  RestoreOptions,
   SessionOptions,
   StreamOptions,
 } from "./video/session-options.js";

@@ -36,6 +36,12 @@ export interface SessionOptions extends CallOptions, Pick<VideoSourceOptions, "d
   readonly allowUntrained?: boolean | undefined;
 }
 
+/** How a session is restored; rules and what belongs to them come from the file. */
+export type RestoreOptions = Omit<
+  SessionOptions,
+  "rules" | "temporalDisambiguation" | "correctionsCondition"
+>;
+
 /** How a clip is gone through; everything is optional. */
 export interface PropagateOptions {
   /** `"both"`: from the start frame to the end, then from the one before it to the beginning. `"forward"` when left out. */
@@ -185,6 +191,24 @@ export function readSessionOptions(
     allowUntrained: given.allowUntrained,
     source: { decoder, ffmpeg, fps },
   };
+}
+
+/**
+ * Reads what was given to `sam.video.restore`.
+ *
+ * @throws {Sam3Error} `INVALID_ARGUMENT`
+ */
+export function readRestoreOptions(
+  options: RestoreOptions,
+  engine: Pick<Engine, "manifest" | "video">,
+): SessionSettings {
+  const saved = ["rules", "temporalDisambiguation", "correctionsCondition"];
+  readOptions(
+    "sam.video.restore",
+    options,
+    NAMES.filter((name) => !saved.includes(name)),
+  );
+  return readSessionOptions("sam.video.restore", options, engine);
 }
 
 function checkHotstart(method: string, rules: VideoRules): void {

@@ -4,9 +4,18 @@ import { describe } from "../describe.js";
 import type { Engine } from "../devices/engine.js";
 import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
+import { readPath } from "./read-path.js";
+import { readSavedSession } from "./saved-session.js";
+import { checkSaved, restoreSession } from "./session/keep.js";
 import { SessionCore } from "./session/session-core.js";
 import { leastSessionBytes } from "./session-bytes.js";
-import { readSessionOptions, type SessionOptions, type SessionSettings } from "./session-options.js";
+import {
+  type RestoreOptions,
+  readRestoreOptions,
+  readSessionOptions,
+  type SessionOptions,
+  type SessionSettings,
+} from "./session-options.js";
 import { openVideo } from "./sources/open-video.js";
 import type { VideoInput, VideoSource } from "./sources/video-source.js";
 import { type SessionStatus, VideoSession } from "./video-session.js";
@@ -48,6 +57,48 @@ export class VideoSessionManager {
     return this.#engine.call("openVideo", this.open, options, async (call) => {
       const settings = readSessionOptions("sam.video.open", options, this.#engine);
       return this.#admit(settings, () => this.#open(video ?? undefined, settings, call));
+    });
+  }
+
+  /**
+   * Opens a session that was saved, over the same video and with the same model, on whichever device. It goes on as if
+   * nothing had been in between: rules and results are those it was saved with.
+   *
+   * @param file what `session.save` wrote
+   * @param video as for `open`; left out for a session of live frames
+   * @throws {Sam3Error} `SESSION_NOT_FOUND` where there is no such file, `SESSION_INVALID` for one that is damaged, cut
+   *   off, of another version, model or video, and what `open` throws
+   * @example
+   * ```ts
+   * await using session = await sam.video.restore("clip.session", "clip.mp4");
+   * ```
+   */
+  restore(file: string, video?: VideoInput | null, options: RestoreOptions = {}): Promise<VideoSession> {
+    return this.#engine.call("restoreSession", this.restore, options, async (call) => {
+      const path = readPath("sam.video.restore", file);
+      const settings = readRestoreOptions(options, this.#engine);
+      return this.#admit(settings, async () => {
+        const saved = await readSavedSession(path, call.signal);
+        const { header } = saved;
+        const rules = { ...settings.rules, ...header.rules };
+        const { correctionsCondition } = header;
+        const opened = await this.#open(
+          video ?? undefined,
+          { ...settings, rules, correctionsCondition },
+          call,
+        );
+        const { bundleId, manifest, tokenizer } = this.#engine;
+        try {
+          checkSaved(saved, opened.core, { id: bundleId, name: manifest.name });
+          await opened.core.operate(call.signal, (calls) =>
+            restoreSession(opened.core, calls, saved, (text) => tokenizer.encode(text).ids),
+          );
+        } catch (error) {
+          await opened.core.close(error as Sam3Error);
+          throw error;
+        }
+        return opened;
+      });
     });
   }
 

@@ -6,7 +6,10 @@ import { Sam3Error } from "../errors.js";
 import { INSPECT } from "../inspect.js";
 import { readOptions } from "../read-options.js";
 import type { FrameResult } from "./frame-result.js";
+import { readPath } from "./read-path.js";
+import { writeSavedSession } from "./saved-session.js";
 import { assertFrame, earliestPrompt, promptConcept, promptObject } from "./session/edit.js";
+import { saveSession } from "./session/keep.js";
 import { ALL_OUTPUTS, frameResult, type LeavingFrame, type OutputChoice } from "./session/leaving-frame.js";
 import { runLive } from "./session/live-pass.js";
 import { runPass } from "./session/pass.js";
@@ -244,6 +247,28 @@ export class VideoSession {
    */
   reset(options: CallOptions = {}): Promise<void> {
     return this.#edit("reset", this.reset, options, () => this.#core.reset());
+  }
+
+  /**
+   * Saves everything that is needed to go on after a restart, on another device too: prompts, objects with what they
+   * remember, results. The video is not in it. `sam.video.restore` reads the file.
+   *
+   * @param file is replaced where it exists, as a whole or not at all
+   * @returns the size of the file in bytes
+   * @throws {Sam3Error} `DISK_FULL`, `OUTPUT_FAILED`, `SESSION_CLOSED`; the signal's reason when it was aborted
+   * @example
+   * ```ts
+   * await session.save("clip.session");
+   * ```
+   */
+  save(file: string, options: CallOptions = {}): Promise<number> {
+    return this.#engine.call("saveSession", this.save, options, ({ signal }) => {
+      const path = readPath("save", file);
+      const { bundleId, manifest } = this.#engine;
+      return this.#core.operate(signal, async (calls) =>
+        writeSavedSession(path, await saveSession(this.#core, calls, { id: bundleId, name: manifest.name })),
+      );
+    });
   }
 
   /** How it is doing. Cheap, and no use of it: the time since the last use goes on. */
