@@ -8,10 +8,12 @@ import { exportCommand } from "./export.js";
 import { libtorchCommand } from "./libtorch.js";
 import { probeAddon } from "./probe-addon.js";
 import { segmentCommand } from "./segment.js";
+import { trackCommand } from "./track.js";
 import { version } from "./version.js";
 
 const COMMANDS = [
   segmentCommand,
+  trackCommand,
   doctorCommand,
   exportCommand,
   libtorchCommand,

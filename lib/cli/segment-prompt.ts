@@ -4,6 +4,7 @@ import type { ObjectPoint, ObjectPrompt } from "../image/object-prompt.js";
 import type { TileOptions } from "../image/tile-layout.js";
 import type { Box } from "../masks/mask.js";
 import { usage } from "./command.js";
+import { readNumber, readNumbers } from "./read-values.js";
 
 /** What a person may say of what to look for. */
 export interface PromptOptions {
@@ -28,7 +29,6 @@ export type SegmentPrompt =
   | { readonly kind: "object"; readonly prompt: ObjectPrompt };
 
 const NAME = { name: "segment" };
-const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** Reads the prompt, as strictly as the model does, so that a slip shows before the model is loaded. */
 export function readSegmentPrompt(options: PromptOptions): SegmentPrompt {
@@ -108,15 +108,15 @@ function readLabelled(
   count: number,
 ): { values: number[]; label: "positive" | "negative" } | undefined {
   const [numbers = "", label = "positive", ...more] = given.split(":");
-  const values = numbers.split(",").map((it) => it.trim());
-  const wellFormed = values.length === count && values.every((it) => NUMBER.test(it)) && more.length === 0;
-  if (!wellFormed || (label !== "positive" && label !== "negative")) return undefined;
-  return { values: values.map(Number), label };
+  const values = readNumbers(numbers, count);
+  if (values === undefined || more.length > 0) return undefined;
+  return label === "positive" || label === "negative" ? { values, label } : undefined;
 }
 
 function readPart(name: string, given: string): number {
-  const value = NUMBER.test(given.trim()) ? Number(given) : Number.NaN;
-  if (!(value >= 0 && value <= 1)) throw usage(`--${name} ${given} is not a number from 0 to 1`, NAME);
+  const value = readNumber(given);
+  if (value === undefined || !(value >= 0 && value <= 1))
+    throw usage(`--${name} ${given} is not a number from 0 to 1`, NAME);
   return value;
 }
 

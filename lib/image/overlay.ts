@@ -99,7 +99,7 @@ function checkOptions(options: OverlayOptions) {
 }
 
 /** Whether the system has a font: without one, every letter is drawn as the same box or not at all. */
-async function canWriteText(): Promise<boolean> {
+export async function canWriteText(): Promise<boolean> {
   const draw = (text: string) =>
     sharp(
       Buffer.from(

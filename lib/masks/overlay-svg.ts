@@ -8,6 +8,8 @@ export interface DrawnObject {
   readonly score: number;
   readonly box: Box;
   readonly mask: Mask;
+  /** Chooses its colour, for objects that keep it from frame to frame; its place in the list when left out. */
+  readonly colour?: number | undefined;
 }
 
 /** A click that is shown. */
@@ -51,7 +53,7 @@ const COLOURS = [
 export async function overlaySvg(objects: readonly DrawnObject[], style: OverlayStyle): Promise<string> {
   const { width, height } = style;
   const order = objects
-    .map((object, i) => ({ object, colour: COLOURS[i % COLOURS.length] as string }))
+    .map((object, i) => ({ object, colour: COLOURS[(object.colour ?? i) % COLOURS.length] as string }))
     .sort((a, b) => b.object.mask.area - a.object.mask.area);
   const shapes: string[] = [];
   const turn = new Turn();

@@ -1,0 +1,199 @@
+import type { DeviceChoice } from "../options.js";
+import { readSettings } from "../options.js";
+import { Sam3 } from "../sam3.js";
+import { openVideo } from "../video/sources/open-video.js";
+import { lookAt, takeVideo } from "../video/sources/video-input.js";
+import type { VideoInfo, VideoSource } from "../video/sources/video-source.js";
+import type { VideoSession } from "../video/video-session.js";
+import { OverlayWriter } from "../video/writer/overlay-writer.js";
+import { defineCommand, type Io, usage } from "./command.js";
+import { ProgressBar } from "./progress.js";
+import { JsonLines, OverlayOutput } from "./track-output.js";
+import { readTrackPlan, type TrackPlan } from "./track-plan.js";
+import { TrackSummary } from "./track-summary.js";
+
+/** `sam3 track`: every instance of concepts, or single objects that are shown, through a video. */
+export const trackCommand = defineCommand({
+  name: "track",
+  summary: "Tracks through a video what is said in words, or single objects shown by clicks and boxes.",
+  usage: [
+    "sam3 track <video|folder> --text <words> [options]",
+    "sam3 track <video|folder> --point frame,x,y [--point …] [options]",
+  ],
+  options: {
+    text: { type: "string", multiple: true, value: "<words>", help: "what to track" },
+    point: {
+      type: "string",
+      multiple: true,
+      value: "frame,x,y[:negative][@object]",
+      help: "pixel of a frame that belongs to an object, or that does not",
+    },
+    box: {
+      type: "string",
+      multiple: true,
+      value: "frame,x1,y1,x2,y2[:negative][@object]",
+      help: "box around an object (with @), or around an example of the concept",
+    },
+    direction: { type: "string", value: "<forward|backward|both>", help: "which way (default forward)" },
+    start: {
+      type: "string",
+      value: "<frame>",
+      help: "where to begin (default the first frame with a prompt)",
+    },
+    "max-frames": { type: "string", value: "<n>", help: "most frames in each direction" },
+    model: {
+      type: "string",
+      value: "<bundle|mini>",
+      help: "bundle folder, or the model that comes with the package",
+    },
+    device: { type: "string", value: "<device>", help: "auto, cpu, cuda or cuda:N (default auto)" },
+    immediate: { type: "boolean", help: "decide each frame by itself, without 15 frames of hindsight" },
+    "allow-untrained": { type: "boolean", help: "use a model whose tracker was not trained for video" },
+    out: {
+      type: "string",
+      value: "<video|folder>",
+      help: "write the video, or pictures, with the objects drawn on it",
+    },
+    json: { type: "string", value: "<file|->", help: "write JSON lines: the video, then each frame" },
+  },
+  notes: [
+    "Clicks without @object show one object; @1, @2, … show several, and the same one on several frames. A box with\n" +
+      "@object shows that object; one without is an example for every --text, on its frame.",
+    "Video files need the package node-av or an ffmpeg (on the path, or named by SAM3_FFMPEG); folders need neither.",
+  ],
+  run: async (operands, options, io) => {
+    const [file, ...more] = operands;
+    if (file === undefined) throw usage("no video is named", NAME);
+    if (more.length > 0) throw usage("one video at a time", NAME);
+    const plan = await readTrackPlan(file, options);
+    const bar = new ProgressBar(io.interactive ? io.err : undefined, process.stderr.columns);
+    try {
+      return await track({ file, plan, options, bar, io });
+    } finally {
+      bar.clear();
+    }
+  },
+});
+
+const NAME = { name: "track" };
+
+interface Job {
+  readonly file: string;
+  readonly plan: TrackPlan;
+  readonly options: {
+    readonly model?: string;
+    readonly device?: string;
+    readonly immediate?: boolean;
+    readonly "allow-untrained"?: boolean;
+  };
+  readonly bar: ProgressBar;
+  readonly io: Io;
+}
+
+async function track(job: Job): Promise<number> {
+  const { file, plan, options, bar, io } = job;
+  const { signal } = io;
+  // What is wrong with the video or the place shows before the model is loaded.
+  const taken = takeVideo(file);
+  if (taken.kind === "path") await lookAt(taken.path);
+  const output = plan.out === undefined ? undefined : await openOverlay(job, plan.out);
+  try {
+    await using sam = await load(job);
+    await using session = await sam.video.open(file, {
+      signal,
+      ...(options.immediate ? { temporalDisambiguation: false } : {}),
+      ...(options["allow-untrained"] ? { allowUntrained: true } : {}),
+    });
+    const info = session.info as VideoInfo;
+    await prompt(session, plan, signal);
+    const summary = await propagate(job, { session, info, model: sam.model.name, output: output?.overlay });
+    await output?.overlay.close((done, total) => bar.update("drawing", done, total, String));
+    bar.clear();
+    if (plan.json !== "-") io.out(`${file}: ${summary.toText(info)}`);
+    if (plan.out !== undefined) {
+      (plan.json === "-" ? io.err : io.out)(`overlay written to ${plan.out}\n`);
+    }
+    return 0;
+  } catch (error) {
+    await output?.overlay.abort();
+    throw error;
+  } finally {
+    await output?.video.dispose();
+  }
+}
+
+async function propagate(
+  { file, plan, bar, io }: Job,
+  {
+    session,
+    info,
+    model,
+    output,
+  }: { session: VideoSession; info: VideoInfo; model: string; output: OverlayOutput | undefined },
+): Promise<TrackSummary> {
+  const { direction, startFrame, maxFrames, json } = plan;
+  const lines = json === undefined ? undefined : new JsonLines(json, io);
+  const summary = new TrackSummary();
+  let total: number | undefined;
+  try {
+    await lines?.write({ file, model, video: info, prompts: session.prompts });
+    const frames = session.propagate({
+      direction,
+      startFrame,
+      maxFrames,
+      signal: io.signal,
+      onProgress: (progress) => {
+        total = progress.total ?? undefined;
+      },
+    });
+    let done = 0;
+    for await (const frame of frames) {
+      await lines?.write(frame.toJSON());
+      await output?.write(frame);
+      summary.add(frame);
+      done++;
+      bar.update(`tracking, ${summary.rate.toFixed(1)} frames/s`, done, total, String);
+    }
+    return summary;
+  } finally {
+    await lines?.close();
+  }
+}
+
+/** Gives the session its prompts; objects that are shown on several frames keep their id. */
+async function prompt(session: VideoSession, { prompts }: TrackPlan, signal: AbortSignal): Promise<void> {
+  const ids = new Map<string, number>();
+  for (const { prompt: one, object } of prompts) {
+    const id = object === undefined ? undefined : ids.get(object);
+    const answer = await session.addPrompt(id === undefined ? one : { ...one, object: id }, { signal });
+    if (object !== undefined && answer.object !== null) ids.set(object, answer.object);
+  }
+}
+
+/** Opens the video a second time, for drawing on it. */
+async function openOverlay(
+  { file, plan, io }: Job,
+  out: string,
+): Promise<{ readonly overlay: OverlayOutput; readonly video: VideoSource }> {
+  const { env, signal } = io;
+  const { videoDecoder, ffmpeg, maxPixels } = readSettings({}, env);
+  const video = await openVideo(file, { rgb: true, decoder: videoDecoder, ffmpeg, maxPixels, signal });
+  try {
+    const writer = await OverlayWriter.open({ video, out, ffmpeg, env, signal });
+    return { overlay: new OverlayOutput(writer, plan.direction === "forward"), video };
+  } catch (error) {
+    await video.dispose();
+    throw error;
+  }
+}
+
+function load({ options, bar, io }: Job): Promise<Sam3> {
+  bar.update("loading the model", 0);
+  return Sam3.load({
+    model: options.model,
+    devices: options.device as DeviceChoice | undefined,
+    signal: io.signal,
+    onProgress: ({ stage, part, done, total }) =>
+      bar.update(`${stage === "verify" ? "checking" : "loading"} ${part}`, done, total, String),
+  });
+}
