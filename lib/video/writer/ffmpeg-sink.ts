@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rename, rm } from "node:fs/promises";
-import { extname } from "node:path";
+import { dirname, extname, resolve } from "node:path";
 import { onAbort } from "../../abort.js";
 import { Sam3Error } from "../../errors.js";
 import { runToEnd } from "../sources/ffmpeg/child.js";
 import { askFfmpeg, findFfmpeg } from "../sources/ffmpeg/find-ffmpeg.js";
+import { makeFolder } from "./folder-sink.js";
 import type { FrameFormat, FrameSink } from "./frame-sink.js";
 
 /** Containers by how a file's name ends, and the encoders that are tried for each, best first. */
@@ -67,6 +68,7 @@ export async function openFfmpegSink(options: FfmpegSinkOptions): Promise<FrameS
       `${program.path} has none of the encoders ${container.encoders.join(", ")} for ${ending}. Choose another ending, or name a folder: it gets pictures.`,
     );
   }
+  await makeFolder(dirname(resolve(path)));
   const partial = `${path}.partial`;
   // Most players want even sizes; a line at the border is repeated rather than the picture scaled.
   const even = "pad=ceil(iw/2)*2:ceil(ih/2)*2";
@@ -86,7 +88,7 @@ export async function openFfmpegSink(options: FfmpegSinkOptions): Promise<FrameS
     ],
     ...["-an", "-vf", `${even},scale=out_color_matrix=bt709:out_range=tv`, "-pix_fmt", "yuv420p"],
     ...["-colorspace", "bt709", "-color_range", "tv", "-c:v", encoder, ...(QUALITY[encoder] ?? [])],
-    ...["-f", container.muxer, `file:${partial}`],
+    ...["-f", container.muxer, `file:${resolve(partial)}`],
   ]);
 }
 

@@ -1,0 +1,259 @@
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { readTrackPrompts } from "../../lib/cli/track-prompt.js";
+import { Mask } from "../../lib/index.js";
+import { sam3, sam3Here, TINY } from "./support/cli.js";
+
+const { path: FFMPEG } = createRequire(import.meta.url)("@ffmpeg-installer/ffmpeg") as { path: string };
+const [WIDTH, HEIGHT, COUNT] = [80, 60, 6];
+
+let folder: string;
+let pictures: string;
+let clip: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "sam3-track-"));
+  pictures = join(folder, "pictures");
+  await mkdir(pictures);
+  for (let n = 0; n < COUNT; n++) {
+    const circle = `<svg width="${WIDTH}" height="${HEIGHT}"><rect width="100%" height="100%" fill="#ccd"/><circle cx="${20 + 5 * n}" cy="30" r="12" fill="#c22"/></svg>`;
+    await sharp(Buffer.from(circle))
+      .png()
+      .toFile(join(pictures, `f${n}.png`));
+  }
+  clip = join(folder, "clip.mp4");
+  await promisify(execFile)(FFMPEG, [
+    ...["-v", "error", "-r", "10", "-i", join(pictures, "f%d.png")],
+    ...["-c:v", "libx264", "-pix_fmt", "yuv420p", clip],
+  ]);
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const size = z.int().positive();
+const header = z.strictObject({
+  file: z.string(),
+  model: z.string(),
+  video: z.strictObject({
+    kind: z.enum(["file", "pictures"]),
+    frameCount: z.int().positive(),
+    fps: z.number(),
+    variableFrameRate: z.boolean(),
+    width: size,
+    height: size,
+    duration: z.number(),
+    codec: z.string().nullable(),
+    container: z.string().nullable(),
+    rotation: z.literal(0),
+    hasAudio: z.boolean(),
+    decoder: z.string(),
+  }),
+  prompts: z.array(z.strictObject({ prompt: z.int(), text: z.string() })),
+});
+const line = z.strictObject({
+  frame: z.int().nonnegative(),
+  time: z.number(),
+  objects: z.array(
+    z.strictObject({
+      id: z.int().nonnegative(),
+      prompt: z.int().nonnegative().nullable(),
+      text: z.string(),
+      score: z.number().min(0).max(1),
+      box: z.tuple([z.number(), z.number(), z.number(), z.number()]),
+      mask: z.strictObject({ size: z.tuple([size, size]), counts: z.string() }),
+    }),
+  ),
+});
+
+function readLines(text: string) {
+  const [first, ...rest] = text.trimEnd().split("\n");
+  return {
+    header: header.parse(JSON.parse(first as string)),
+    frames: rest.map((it) => line.parse(JSON.parse(it))),
+  };
+}
+
+describe("what to track", () => {
+  test("texts, examples, clicks and boxes", () => {
+    expect(
+      readTrackPrompts(
+        {
+          text: ["dog", "red ball"],
+          box: ["2,1,2,30,40", "2,5,5,9,9:negative", "0,10,10,20,20@7"],
+          point: ["4,12,13@7", "0,3,4", "0,5,6:negative"],
+        },
+        0,
+      ),
+    ).toEqual([
+      ...["dog", "red ball"].map((text) => ({
+        prompt: {
+          frame: 2,
+          text,
+          exemplars: [
+            { box: [1, 2, 30, 40], label: "positive" },
+            { box: [5, 5, 9, 9], label: "negative" },
+          ],
+        },
+        object: undefined,
+      })),
+      { prompt: { frame: 0, box: [10, 10, 20, 20] }, object: "7" },
+      {
+        prompt: {
+          frame: 0,
+          points: [
+            { x: 3, y: 4, label: "positive" },
+            { x: 5, y: 6, label: "negative" },
+          ],
+        },
+        object: "1",
+      },
+      { prompt: { frame: 4, points: [{ x: 12, y: 13, label: "positive" }] }, object: "7" },
+    ]);
+    expect(readTrackPrompts({ text: ["3"] }, 9)).toEqual([
+      { prompt: { frame: 9, text: "3" }, object: undefined },
+    ]);
+    expect(readTrackPrompts({ box: ["1,0,0,5,5"] }, 0)).toEqual([
+      { prompt: { frame: 1, exemplars: [{ box: [0, 0, 5, 5], label: "positive" }] }, object: undefined },
+    ]);
+  });
+
+  const cases: [string, string[], RegExp][] = [
+    ["nothing", [], /^USAGE: no video is named/],
+    ["no prompt", ["a.mp4"], /^USAGE: say what to track/],
+    ["two videos", ["a.mp4", "b.mp4", "--text", "dog"], /^USAGE: one video at a time/],
+    ["a point without a frame", ["a.mp4", "--point", "3,4"], /^USAGE: --point 3,4 is not frame,x,y/],
+    ["a point that is no number", ["a.mp4", "--point", "0,3,x"], /^USAGE: --point/],
+    ["a point of another kind", ["a.mp4", "--point", "0,3,4:maybe"], /^USAGE: --point/],
+    [
+      "a negative box of an object",
+      ["a.mp4", "--box", "0,1,1,5,5:negative@2"],
+      /^USAGE: the box of an object/,
+    ],
+    [
+      "two boxes of an object",
+      ["a.mp4", "--box", "0,1,1,5,5@2", "--box", "0,1,1,6,6@2"],
+      /^USAGE: object @2/,
+    ],
+    ["a direction that is none", ["a.mp4", "--text", "dog", "--direction", "up"], /^USAGE: --direction up/],
+    ["no frames", ["a.mp4", "--text", "dog", "--max-frames", "0"], /^USAGE: --max-frames 0/],
+    ["a start that is none", ["a.mp4", "--text", "dog", "--start", "-1"], /^USAGE: --start -1/],
+    ["an unknown ending", ["a.mp4", "--text", "dog", "--out", "b.xyz"], /^USAGE: --out b.xyz must end in/],
+    ["its own input", ["a.mp4", "--text", "dog", "--out", "./a.mp4"], /^USAGE: --out .* would write/],
+    [
+      "into its own folder",
+      ["pics", "--text", "dog", "--json", "pics/x.json"],
+      /^USAGE: --json .* would write/,
+    ],
+    ["an unknown option", ["a.mp4", "--text", "dog", "--fast"], /^USAGE: /],
+  ];
+  for (const [what, args, expected] of cases) {
+    test(`refuses ${what}`, async () => {
+      const { code, stdout, stderr } = await sam3Here(["track", ...args]);
+      expect(stderr).toMatch(expected);
+      expect([code, stdout]).toEqual([2, ""]);
+    });
+  }
+
+  test("an empty text, a box without area", async () => {
+    expect(await sam3Here(["track", "a.mp4", "--text", " "])).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^INVALID_PROMPT: /),
+    });
+    expect(await sam3Here(["track", "a.mp4", "--box", "0,9,9,5,5"])).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^INVALID_BOX: /),
+    });
+  });
+
+  test("a video that is not there, before a model is loaded", async () => {
+    expect(
+      await sam3Here(["track", join(folder, "none.mp4"), "--text", "dog", "--model", "/none"]),
+    ).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^VIDEO_NOT_FOUND: /),
+    });
+  });
+});
+
+describe("tracking", () => {
+  const tiny = ["--model", TINY, "--device", "cpu", "--allow-untrained"];
+
+  test("writes JSON lines: the video, then every frame", async () => {
+    const { code, stdout, stderr } = await sam3(["track", clip, "--text", "circle", "--json", "-", ...tiny]);
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+    const { header: first, frames } = readLines(stdout);
+    expect(first).toMatchObject({
+      file: clip,
+      video: { frameCount: COUNT, fps: 10, width: WIDTH, height: HEIGHT, codec: "h264" },
+      prompts: [{ prompt: 0, text: "circle" }],
+    });
+    expect(frames.map(({ frame }) => frame)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(frames[5]?.time).toBeCloseTo(0.5, 3);
+    for (const { objects } of frames) {
+      for (const { mask } of objects) expect(Mask.fromRle(mask).width).toBe(WIDTH);
+    }
+  });
+
+  test("tracks what is clicked, both ways, and draws it", async () => {
+    const out = join(folder, "drawn");
+    const json = join(folder, "clicked.jsonl");
+    const { code, stdout, stderr } = await sam3([
+      ...["track", pictures, "--point", "3,35,30", "--point", "3,40,33@2", "--direction", "both"],
+      ...["--start", "3", "--out", out, "--json", json, ...tiny],
+    ]);
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/objects? in 6 frames of 80 × 60 pixels/);
+    expect(stdout).toContain(`overlay written to ${out}`);
+    const { frames } = readLines(await readFile(json, "utf8"));
+    expect(frames.map(({ frame }) => frame)).toEqual([3, 4, 5, 2, 1, 0]);
+    expect((await readdir(out)).sort()).toEqual([0, 1, 2, 3, 4, 5].map((n) => `00000${n}.jpg`));
+    // Random weights may lose an object; its two ids never mix.
+    const ids = new Set(frames.flatMap(({ objects }) => objects.map(({ id }) => id)));
+    expect(ids.size).toBeLessThanOrEqual(2);
+  });
+
+  test("writes a video with ffmpeg", async () => {
+    const out = join(folder, "drawn.mp4");
+    const { code, stderr } = await sam3(
+      ["track", clip, "--text", "circle", "--max-frames", "4", "--immediate", "--out", out, ...tiny],
+      { env: { SAM3_FFMPEG: FFMPEG } },
+    );
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+    expect((await readFile(out)).subarray(4, 8).toString()).toBe("ftyp");
+  });
+
+  test("a click outside, a frame that is not there, a damaged picture", async () => {
+    const outside = await sam3(["track", pictures, "--point", "0,500,500", ...tiny]);
+    expect(outside).toMatchObject({ code: 1, stderr: expect.stringMatching(/^INVALID_POINT: /) });
+    const late = await sam3(["track", pictures, "--point", "99,5,5", ...tiny]);
+    expect(late).toMatchObject({ code: 1, stderr: expect.stringMatching(/^FRAME_OUT_OF_RANGE: /) });
+    const damaged = join(folder, "damaged");
+    await mkdir(damaged);
+    await writeFile(join(damaged, "1.png"), await readFile(join(pictures, "f0.png")));
+    await writeFile(join(damaged, "2.png"), "no picture");
+    const json = join(folder, "damaged.jsonl");
+    const broken = await sam3([
+      "track",
+      damaged,
+      "--point",
+      "0,20,30",
+      "--immediate",
+      "--json",
+      json,
+      ...tiny,
+    ]);
+    expect(broken).toMatchObject({ code: 1, stderr: expect.stringMatching(/^IMAGE_INVALID: /) });
+    // What came before is there.
+    expect(readLines(await readFile(json, "utf8")).frames.map(({ frame }) => frame)).toEqual([0]);
+  });
+});

@@ -1,0 +1,114 @@
+import { chmod, readdir, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import sharp from "sharp";
+import { expect, it } from "vitest";
+import { Sam3Error } from "../../lib/errors.js";
+import { Mask } from "../../lib/masks/mask.js";
+import { openVideo } from "../../lib/video/sources/open-video.js";
+import type { VideoSource } from "../../lib/video/sources/video-source.js";
+import { OverlayWriter } from "../../lib/video/writer/overlay-writer.js";
+import { clipPath, FFMPEG } from "./video-clips.js";
+
+const [WIDTH, HEIGHT, COUNT] = [97, 65, 12];
+
+/** Grey frames, each a little lighter than the one before. */
+const grey = (n: number) => ({
+  data: new Uint8Array(WIDTH * HEIGHT * 3).fill(60 + 5 * n),
+  width: WIDTH,
+  height: HEIGHT,
+  channels: 3 as const,
+});
+
+/** A square of 20 pixels at (x, 30). */
+function square(x: number): Mask {
+  const bitmap = new Uint8Array(WIDTH * HEIGHT);
+  for (let row = 30; row < 50; row++) bitmap.fill(1, row * WIDTH + x, row * WIDTH + x + 20);
+  return Mask.fromBitmap(bitmap, WIDTH, HEIGHT);
+}
+
+async function write(out: string, video: VideoSource, ffmpeg = FFMPEG): Promise<void> {
+  const signal = new AbortController().signal;
+  const writer = await OverlayWriter.open({ video, out, ffmpeg, env: {}, signal });
+  // Every second frame from 2 on, to show that the frames in between are passed over.
+  for (let index = 2; index < COUNT; index += 2) {
+    const objects = index === 4 ? [] : [{ id: 3, text: "box", score: 0.9, mask: square(index * 4) }];
+    await writer.write({ index, objects });
+  }
+  await writer.close();
+}
+
+const at = (pixels: Uint8Array, x: number, y: number, width = WIDTH) => [
+  ...pixels.subarray((y * width + x) * 3, (y * width + x) * 3 + 3),
+];
+
+it("draws into a folder of pictures", async () => {
+  const video = await openVideo(Array.from({ length: COUNT }, (_, n) => grey(n)));
+  const out = clipPath("drawn");
+  await write(out, video);
+  expect((await readdir(out)).sort()).toEqual([
+    "000002.jpg",
+    "000004.jpg",
+    "000006.jpg",
+    "000008.jpg",
+    "000010.jpg",
+  ]);
+  const six = await sharp(join(out, "000006.jpg")).raw().toBuffer();
+  const [red = 0, green = 0] = at(six, 34, 45);
+  // Id 3 is green in the row of colours; grey at 45 % of it is left.
+  expect(green - red).toBeGreaterThan(40);
+  const [r = 0, g = 0, b = 0] = at(six, 80, 60);
+  expect(Math.max(Math.abs(r - 90), Math.abs(g - 90), Math.abs(b - 90))).toBeLessThan(8);
+  const four = await sharp(join(out, "000004.jpg")).raw().toBuffer();
+  expect(Math.abs((at(four, 26, 40)[0] as number) - 80)).toBeLessThan(4);
+});
+
+it("draws into a video, of even size where the frames are odd", async () => {
+  const video = await openVideo(
+    Array.from({ length: COUNT }, (_, n) => grey(n)),
+    { fps: 10 },
+  );
+  for (const ending of ["mp4", "mkv", "webm", "avi"]) {
+    const out = clipPath(`drawn.${ending}`);
+    await write(out, video);
+    const drawn = await openVideo(out, { ffmpeg: FFMPEG, decoder: "ffmpeg", rgb: true });
+    expect(drawn.info, ending).toMatchObject({ frameCount: 5, width: 98, height: 66 });
+    expect(drawn.info.fps, ending).toBeCloseTo(10, 1);
+    const { pixels } = await drawn.frame(2);
+    const [red = 0, green = 0] = at(pixels.data, 34, 45, 98);
+    expect(green - red, ending).toBeGreaterThan(40);
+    // Luma survives encoding within a few steps; the range is right: 90 stays 90.
+    expect(Math.abs((at(pixels.data, 80, 60, 98)[0] as number) - 90), ending).toBeLessThan(8);
+    await drawn.dispose();
+  }
+});
+
+it("says what is missing, and leaves no half of a file", async () => {
+  const video = await openVideo([grey(0), grey(1)]);
+  const signal = new AbortController().signal;
+  const open = (out: string, ffmpeg: string | undefined) =>
+    OverlayWriter.open({ video, out, ffmpeg, env: { PATH: "" }, signal }).then(
+      () => "opened",
+      (error: unknown) => (Sam3Error.is(error) ? error.code : String(error)),
+    );
+  expect(await open(clipPath("a.mp4"), undefined)).toBe("DECODER_NOT_FOUND");
+  expect(await open(clipPath("a.xyz"), FFMPEG)).toBe("INVALID_ARGUMENT");
+  // A file is no folder to write into.
+  const file = clipPath("file");
+  await writeFile(file, "");
+  expect(await open(join(file, "folder"), undefined)).toBe("OUTPUT_FAILED");
+  expect(await open(join(file, "a.mp4"), FFMPEG)).toBe("OUTPUT_FAILED");
+  const out = clipPath("given-up.mp4");
+  const writer = await OverlayWriter.open({ video, out, ffmpeg: FFMPEG, env: {}, signal });
+  await writer.write({ index: 0, objects: [] });
+  await writer.abort();
+  await expect(stat(out)).rejects.toThrow(/ENOENT/);
+  await expect(stat(`${out}.partial`)).rejects.toThrow(/ENOENT/);
+  // An ffmpeg that dies.
+  const program = clipPath("dying");
+  await writeFile(program, `#!/bin/sh\ncase "$*" in *rawvideo*) exit 7;; esac\nexec ${FFMPEG} "$@"\n`);
+  await chmod(program, 0o755);
+  const dying = await OverlayWriter.open({ video, out, ffmpeg: program, env: {}, signal });
+  await dying.write({ index: 0, objects: [] }).catch(() => {});
+  await expect(dying.close()).rejects.toMatchObject({ code: "OUTPUT_FAILED" });
+  await dying.abort();
+});
