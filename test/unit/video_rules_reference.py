@@ -1,9 +1,9 @@
 """What transformers' own video policy decides: python video_rules_reference.py CASES ANSWERS
 
-CASES (JSON) holds whole sequences of detections and tracks as rectangles, banks of memory frames, and masks of rivals; see
-video-rules-parity.test.ts beside this file. Every decision is transformers': its forward, planning, execution, iterator and
-processor run as they are. Only what needs weights is replaced by the rectangles, and two things are put right where
-transformers goes wrong; both are marked PATCH.
+CASES (JSON) holds whole sequences of detections and tracks as rectangles, banks of memory frames, and masks of rivals;
+see video-rules-parity.test.ts beside this file. Every decision is transformers': its forward, planning, execution,
+iterator and processor run as they are. Only what needs weights is replaced by the rectangles, and two things are put
+right where transformers goes wrong; both are marked PATCH.
 """
 
 import json
@@ -92,8 +92,8 @@ class Policy(Sam3VideoModel):
             inference_session.obj_id_to_idx(obj_id)
 
     def build_outputs(self, inference_session, **arguments):
-        # PATCH: where objects were removed, transformers would give the masks and scores of this frame to the wrong ids,
-        # because its list of ids is already the shorter one. forward sets the list anew at its end.
+        # PATCH: where objects were removed, transformers would give the masks and scores of this frame to the wrong
+        # ids, because its list of ids is already the shorter one. forward sets the list anew at its end.
         inference_session.obj_ids = self.ids_before
         return super().build_outputs(inference_session, **arguments)
 
@@ -217,8 +217,8 @@ def run_memories(case):
         for offset, out in model._gather_memory_frame_outputs(session, 0, frame, reverse)
         if out is not None
     ]
-    # transformers takes the pointers of all conditioning frames, however many; we and the official code those of the selected
-    # ones, and the rest counts as tracked. Given that, what it does with them is the same.
+    # transformers takes the pointers of all conditioning frames, however many; we and the official code those of the
+    # selected ones, and the rest counts as tracked. Given that, what it does with them is the same.
     selected, rest = model._select_closest_cond_frames(frame, conditioning, case["maxConditioningFrames"])
     session.output_dict_per_obj[0] = {"cond_frame_outputs": selected, "non_cond_frame_outputs": tracked | rest}
     length = case["clipLength"]
@@ -235,8 +235,11 @@ def run_occlusion(case):
     last = torch.tensor(case["lastOccluded"])
     hidden = Sam3VideoModel._get_objects_to_suppress_based_on_most_recently_occluded(
         SimpleNamespace(suppress_overlapping_based_on_recent_occlusion_threshold=case["threshold"]),
-        masks, last, case["lastOccluded"], case["reverse"],
-    )  # fmt: skip
+        masks,
+        last,
+        case["lastOccluded"],
+        case["reverse"],
+    )
     return hidden.tolist()
 
 
@@ -244,8 +247,9 @@ def run_rivals(case):
     """Run lengths of masks after object-wise non-overlap within groups."""
     processor = Sam3VideoProcessor.__new__(Sam3VideoProcessor)
     masks = torch.tensor(case["masks"], dtype=torch.bool).reshape(-1, 1, case["height"], case["width"])
+    scores = torch.tensor(case["scores"], dtype=torch.float32).unsqueeze(1)
     kept = processor._apply_object_wise_non_overlapping_constraints(
-        masks, torch.tensor(case["scores"], dtype=torch.float32).unsqueeze(1), background_value=0, prompt_ids=case["groups"]
+        masks, scores, background_value=0, prompt_ids=case["groups"]
     )
     return [run_lengths(mask[0].numpy()) for mask in kept > 0]
 
