@@ -1,9 +1,9 @@
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import installer from "@ffmpeg-installer/ffmpeg";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
@@ -11,7 +11,7 @@ import { readTrackPrompts } from "../../lib/cli/track-prompt.js";
 import { Mask } from "../../lib/index.js";
 import { sam3, sam3Here, TINY } from "./support/cli.js";
 
-const { path: FFMPEG } = createRequire(import.meta.url)("@ffmpeg-installer/ffmpeg") as { path: string };
+const FFMPEG = installer.path;
 const [WIDTH, HEIGHT, COUNT] = [80, 60, 6];
 
 let folder: string;

@@ -1,16 +1,15 @@
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import installer from "@ffmpeg-installer/ffmpeg";
 import { afterAll } from "vitest";
 import type { NativePixels } from "../../lib/native/addon.js";
 
 /** An ffmpeg that comes with the development packages: FFmpeg of 2018, with x264, x265 and vpx. */
-export const FFMPEG: string = (createRequire(import.meta.url)("@ffmpeg-installer/ffmpeg") as { path: string })
-  .path;
+export const FFMPEG: string = installer.path;
 
 /** Frames of every clip that does not say otherwise: more than four groups of pictures. */
 export const FRAMES = 50;

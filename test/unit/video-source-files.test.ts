@@ -37,7 +37,7 @@ const CLIPS: readonly Clip[] = [
     what: "MP4, H.264, variable frame rate",
     make: () =>
       makeClip("variable.mp4", {
-        output: ["-vf", "setpts=N+trunc(N*N/50)", "-vsync", "passthrough", ...X264],
+        output: ["-vf", "setpts=N+trunc(N*N/50)", "-vsync", "passthrough", ...X264, "-bf", "0"],
       }),
     info: { variableFrameRate: true },
   },
