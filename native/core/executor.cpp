@@ -39,6 +39,7 @@ struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::
   bool running = false;
   bool closed = false;
   bool ended = false;
+  std::optional<Rest> rest;  // touched by the thread only
 
   void cancelled() override {
     std::vector<Waiting> dropped;
@@ -58,8 +59,16 @@ struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::
 
   void loop() {
     std::unique_lock lock(mutex);
+    const auto called = [this] { return closed || !queue.empty(); };
+    bool worked = false;
     for (;;) {
-      changed.wait(lock, [&] { return closed || !queue.empty(); });
+      if (worked && rest && !changed.wait_for(lock, rest->after, called)) {
+        worked = false;
+        lock.unlock();
+        rest->deed();
+        lock.lock();
+      }
+      changed.wait(lock, called);
       if (queue.empty()) break;
       Waiting next = std::move(queue.front());
       queue.pop_front();
@@ -76,6 +85,7 @@ struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::
       lock.lock();
       running = false;
       running_cancels.clear();
+      worked = true;
       lock.unlock();
       tell();
       tell = nullptr;
@@ -93,8 +103,9 @@ struct Executor::State : CancelListener, std::enable_shared_from_this<Executor::
   }
 };
 
-Executor::Executor(std::function<void(const std::function<void()>& loop)> surround)
+Executor::Executor(std::function<void(const std::function<void()>& loop)> surround, std::optional<Rest> rest)
     : state_(std::make_shared<State>()) {
+  state_->rest = std::move(rest);
   thread_ = std::thread([state = state_, surround = std::move(surround)] {
     surround([&state] { state->loop(); });
   });

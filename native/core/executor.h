@@ -1,8 +1,10 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -32,9 +34,16 @@ class Executor {
     bool running;
   };
 
+  // What the thread does, once, when nothing came for so long after it has worked. Must not throw; what comes meanwhile
+  // waits for its end.
+  struct Rest {
+    std::chrono::milliseconds after;
+    std::function<void()> deed;
+  };
+
   // `surround` is called once on the new thread and must call the loop it is given; it holds what the thread needs
   // around all its work (inference mode, thread counts).
-  explicit Executor(std::function<void(const std::function<void()>& loop)> surround);
+  explicit Executor(std::function<void(const std::function<void()>& loop)> surround, std::optional<Rest> rest = {});
   // join().
   ~Executor();
   Executor(const Executor&) = delete;

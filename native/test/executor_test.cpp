@@ -90,6 +90,48 @@ TEST("executor: what surrounds the thread is in force during its work and undone
   EXPECT(state == 2);
 }
 
+TEST("executor: it rests once after work, when nothing has come for so long, and not before any work") {
+  std::atomic<int> rests{0};
+  std::thread::id rested_on;
+  const auto deed = [&] {
+    rested_on = std::this_thread::get_id();
+    ++rests;
+  };
+  Executor executor([](const std::function<void()>& loop) { loop(); }, Executor::Rest{50ms, deed});
+  std::this_thread::sleep_for(120ms);
+  EXPECT(rests == 0);
+  for (int round = 1; round <= 2; ++round) {
+    Gate gate(executor);
+    Probe probe;
+    std::thread::id worked_on;
+    int rests_before = -1;
+    executor.submit(probe.task([&] {
+      worked_on = std::this_thread::get_id();
+      rests_before = rests;
+    }));
+    std::this_thread::sleep_for(120ms);
+    gate.open.set_value();
+    EXPECT(probe.result.get() == "done");
+    EXPECT(rests_before == round - 1);  // not while it works, nor while something waits
+    for (int i = 0; i < 1000 && rests < round; ++i) std::this_thread::sleep_for(5ms);
+    std::this_thread::sleep_for(120ms);
+    EXPECT(rests == round);
+    EXPECT(rested_on == worked_on);
+  }
+}
+
+TEST("executor: closing does not wait for the rest") {
+  std::atomic<bool> rested{false};
+  {
+    Executor executor([](const std::function<void()>& loop) { loop(); },
+                      Executor::Rest{std::chrono::hours(1), [&] { rested = true; }});
+    Probe probe;
+    executor.submit(probe.task([] {}));
+    EXPECT(probe.result.get() == "done");
+  }
+  EXPECT(!rested);
+}
+
 TEST("executor: a waiting task that is cancelled is refused at once, others stay") {
   Executor executor = plain();
   Gate gate(executor);
