@@ -242,17 +242,21 @@ MASK = {"object": 2, "mask": (10, 5, 45, 50)}
 POINTS = {"object": 3, "points": [(60, 40, 1), (10, 10, 0), (70, 50, 1)]}
 CORRECTION = {"object": 1, "points": [(50, 30, 1), (5, 5, 0)]}
 
-EAGER = {"new_det_thresh": 0.5, "hotstart_delay": 6, "hotstart_unmatch_thresh": 3, "hotstart_dup_thresh": 3}
+# Numbers with which the tiny models' random objects are born, confirmed, strengthened and taken back.
+SHORT = {"hotstart_delay": 8, "hotstart_unmatch_thresh": 5, "hotstart_dup_thresh": 4}
+NONE = {"hotstart_delay": 0, "hotstart_unmatch_thresh": 0, "hotstart_dup_thresh": 0}
 RECONDITION = {"recondition_every_nth_frame": 3, "high_conf_thresh": 0.55, "high_iou_thresh": 0.4}
+MANY = {"new_det_thresh": 0.5, "det_nms_thresh": 0.8}
 
 answer = {
     "words": [
-        track_words("words-0", 0, 26, 1, ["cat", "players in white"], {**EAGER, **RECONDITION}),
-        track_words("words-1", 1, 26, 1, ["yellow school bus", "dog"], {**EAGER, **RECONDITION, "assoc_iou_thresh": 0.3}),
-        track_words("words-2", 2, 30, 2, ["wheel"], {"new_det_thresh": 0.6, "det_nms_thresh": 0.5, **RECONDITION}),
-        track_words("words-3", 0, 20, 3, ["sky", "red car", "cat"], {"hotstart_delay": 0, "hotstart_unmatch_thresh": 0,
-                    "hotstart_dup_thresh": 0, "det_nms_thresh": 0.9, "new_det_thresh": 0.55,
-                    "suppress_overlapping_based_on_recent_occlusion_threshold": 0.3}),
+        track_words("words-0", 0, 16, 1, ["sky", "cat"], {**SHORT, **MANY, **RECONDITION}),
+        track_words("words-1", 2, 16, 1, ["sky", "cat"], {**SHORT, **MANY, **RECONDITION}),
+        track_words("words-2", 2, 18, 1, ["wheel"], {"new_det_thresh": 0.6, "det_nms_thresh": 0.5, **RECONDITION}),
+        track_words("words-3", 0, 12, 1, ["sky", "red car"], {
+            **NONE, "det_nms_thresh": 0.9, "new_det_thresh": 0.55,
+            "suppress_overlapping_based_on_recent_occlusion_threshold": 0.3,
+        }),
     ],
     "clicks": [
         track_clicks("clicks-0", 0, 14, 1, [
@@ -260,7 +264,7 @@ answer = {
             *forward(9, 14, [CORRECTION]),
         ]),
         track_clicks("clicks-1", 1, 12, 1, [*forward(8, 12, [POINT, BOX, MASK]), *backward(7, -1)]),
-        track_clicks("clicks-2", 2, 20, 1, [*forward(0, 20, [BOX, MASK])]),
+        track_clicks("clicks-2", 2, 18, 1, [*forward(0, 18, [BOX, MASK])]),
     ],
 }
 (out / "reference.json").write_text(json.dumps(answer))
