@@ -23,7 +23,8 @@ from optimizers import build_optimizers, rate_share, set_rate
 from step import WEIGHTS, Step
 from train import Threads, save_atomic
 
-PICTURES, OBJECTS, CORRECTIONS = 4, 20, 1.2  # per step; the last: mean number per object
+PICTURES, OBJECTS = 4, 20  # per step
+CORRECTIONS = [0.5, 1.0], [1.2, 2.6]  # mean number per object over the schedule: more when first answers are good
 FRESH, POOL = 2, 2000  # so many of a step's pictures are new, the others drawn from so many earlier ones
 
 
@@ -61,6 +62,7 @@ def main():
     arguments.add_argument("--minutes", type=float, default=25)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--rate", type=float, default=8e-4)
+    arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here")
     arguments.add_argument("--threads", type=int, default=2)
     options = arguments.parse_args()
     path = options.out / "checkpoint.pt"
@@ -86,7 +88,8 @@ def main():
         save_transformers(model, step.exported(), options.out / "export")
 
     saved_at = began
-    while (progress := (time.time() - began) / 60 / options.minutes) < 1 and not stop:
+    while (spent := (time.time() - began) / 60 / options.minutes) < 1 and not stop:
+        progress = options.start_progress + (1 - options.start_progress) * spent
         index, batch = next(stream)
         set_rate(optimizers, rate_share(progress, done, hold=0.2))
         threads.before()
@@ -95,7 +98,10 @@ def main():
         rng = np.random.default_rng([options.seed, index])
         if not pool.kept:
             continue
-        losses = object_losses(step.objects, step.helpers.object_cover, *pool.draw(PICTURES), rng, PICTURES, OBJECTS, CORRECTIONS)
+        corrections = float(np.interp(progress, *CORRECTIONS))
+        losses = object_losses(
+            step.objects, step.helpers.object_cover, *pool.draw(PICTURES), rng, PICTURES, OBJECTS, corrections,
+        )
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         sum(WEIGHTS[k] * v for k, v in losses.items()).backward()

@@ -23,13 +23,30 @@ from optimizers import build_optimizers, rate_share, set_rate
 from step import Step
 from train import Threads, save_atomic
 from video_evaluation import measure_video
-from video_losses import window_losses, window_tensors
+from video_losses import mask_loss, window_losses, window_tensors
 from video_network import VideoForward, memory_parameters, start_memory
 
 WEIGHTS = {"video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.5}
 FRAMES = 8  # of a window: as many as it takes to use every row of the temporal table
 GOOD = 0.75  # mean J of clicked objects from which the memory counts as trained
 CLIPS, LENGTH = 6, 30  # of a validation
+
+
+def fit_masks(video, stream, steps=250, rate=3e-3):
+    """Let the memory encoder see masks as the prompt encoder does; the mean loss of the last steps."""
+    parameters = list(video.tracker.memory_encoder.mask_downsampler.parameters())
+    optimizer, last = torch.optim.Adam(parameters, rate), []
+    for done in range(steps):
+        data = window_tensors(next(stream)[1])
+        masks, visible = data["masks"].flatten(0, 1)[:8], data["visible"].flatten()[:8] > 0
+        loss = mask_loss(video, masks, visible)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (1 - done / steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        last = [*last[-49:], float(loss.detach())]
+    return round(float(np.mean(last)), 4)
 
 
 def main():
@@ -58,6 +75,8 @@ def main():
     optimizers = build_optimizers(trained.items(), options.rate)
     state = {"done": 0, "drawn": 0, "J": 0.0, **(saved.get("video", {}) if options.resume else {})}
     stream = window_stream(state["drawn"], options.seed, saved["resolution"], FRAMES)
+    if not options.resume:
+        print(json.dumps({"masks": fit_masks(video, stream)}), flush=True)
     threads, began, sums = Threads(options.threads), time.time(), {}
     log = open(options.out / "log" / "video.jsonl", "a", buffering=1)
     stop = []

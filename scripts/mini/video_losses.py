@@ -9,16 +9,15 @@ import torch.nn.functional as F
 
 from losses import mask_terms
 from object_losses import FAR, enlarged, first_prompts
-from video_network import ABSENT, MASK_BIAS, MASK_SCALE, Answer, kept
+from video_network import ABSENT, Answer, kept
 
 CERTAIN = 10.0  # logits of true masks
 
 
 def true_answer(masks, visible, pointer):
     """What a perfect answer would have been: coverage [N, S, S] on a frame."""
-    low = (F.avg_pool2d(masks[:, None], 2) - 0.5) * 2 * CERTAIN
     score = torch.where(visible, CERTAIN, -CERTAIN)[:, None]
-    return Answer(torch.where(visible[:, None, None, None], low, ABSENT), score, pointer)
+    return Answer(torch.where(visible[:, None, None, None], true_logits(masks, visible), ABSENT), score, pointer)
 
 
 def prompted_answer(video, fine, middle, coarse, data, kind, rng):
@@ -33,12 +32,25 @@ def prompted_answer(video, fine, middle, coarse, data, kind, rng):
     return video.answer(*found, single=kind == "box")
 
 
-def wanted_features(video, coarse, masks, visible):
-    """What conditioned features should be: those of the frame with its true mask as a prompt."""
-    prompts = video.tracker.prompt_encoder
+def true_logits(masks, visible):
+    """Low-resolution logits [N, 1, S / 2, S / 2] of coverage [N, S, S], all of them negative where nothing is visible."""
     low = (F.avg_pool2d(masks[:, None], 2) - 0.5) * 2 * CERTAIN
-    low = torch.where(visible[:, None, None, None], low, -CERTAIN)
-    return video.plain(coarse) + prompts.mask_embed(low) - prompts.no_mask_embed.weight[..., None, None]
+    return torch.where(visible[:, None, None, None], low, -CERTAIN)
+
+
+def mask_features(video, logits):
+    """What a mask as a prompt adds to a frame's features."""
+    prompts = video.tracker.prompt_encoder
+    return prompts.mask_embed(logits) - prompts.no_mask_embed.weight[..., None, None]
+
+
+def mask_loss(video, masks, visible):
+    """The memory encoder's view of masks should start as the prompt encoder's, which the decoder understands."""
+    logits = true_logits(masks, visible)
+    with torch.no_grad():
+        wanted = mask_features(video, logits)
+    made = video.tracker.memory_encoder.mask_downsampler(video.scaled(logits, prompted=True))
+    return (made - wanted).pow(2).mean()
 
 
 def feature_loss(features, wanted, masks):
@@ -78,7 +90,8 @@ def window_losses(video, features, data, rng, teach):
             terms += 1
             there = visible == 1
             with torch.no_grad():
-                wanted = wanted_features(video, now, gold, visible > 0)
+                # Those of the frame with its true mask as a prompt.
+                wanted = video.plain(now) + mask_features(video, true_logits(gold, visible > 0))
             here = {"video_features": feature_loss(conditioned, wanted, gold)}
             known = visible < 2
             if known.any():

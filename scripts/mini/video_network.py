@@ -42,11 +42,12 @@ def memory_parameters(tracker):
 
 
 @torch.no_grad()
-def start_memory(tracker, seed=0, sharpness=2.5):
-    """Starting weights of the parts that only video needs.
+def start_memory(tracker, seed=0, sharpness=2.5, sharp=5):
+    """Starting weights of the parts that only video needs: they follow what hardly moves before they have learned anything.
 
-    Attention looks at the same place of earlier frames (as `model.look_at_neighbours` does it) where they show the same,
-    a memory starts as the frame's features with the mask added, and what leaves the attention has the size of features.
+    Attention looks around the same place of earlier frames (as `model.look_at_neighbours` does it, with the `sharp`
+    highest frequencies of each axis) for what looks the same. A memory is some of the frame's features with what
+    stands for the mask, which attention adds to the features; what leaves it has their size.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -59,22 +60,27 @@ def start_memory(tracker, seed=0, sharpness=2.5):
                 elif isinstance(module, nn.Conv2d):
                     nn.init.kaiming_uniform_(module.weight, a=math.sqrt(3))
                     nn.init.zeros_(module.bias)
-        for layer in tracker.memory_attention.layers:
+        layers = tracker.memory_attention.layers
+        for layer in layers:
             cross = layer.cross_attn_image
+            nn.init.orthogonal_(cross.q_proj.weight)
             cross.k_proj.weight.copy_(cross.q_proj.weight)
             for projection in (cross.q_proj, cross.k_proj):
-                projection.bias[0::2] = sharpness
-            layer.self_attn.o_proj.weight.mul_(0.3)
-            layer.linear2.weight.mul_(0.3)
+                for axis in projection.bias.chunk(2):
+                    axis[0 : 2 * sharp : 2] = sharpness
+            nn.init.eye_(cross.v_proj.weight)
+            nn.init.eye_(cross.o_proj.weight).div_(len(layers))
+            layer.self_attn.o_proj.weight.mul_(0.05)
+            layer.linear2.weight.mul_(0.05)
         tracker.memory_attention.layer_norm.weight.fill_(2.2)
         encoder = tracker.memory_encoder
-        for convolution in (encoder.feature_projection, encoder.projection):
-            nn.init.dirac_(convolution.weight)
+        nn.init.dirac_(encoder.feature_projection.weight).mul_(0.3)
+        nn.init.dirac_(encoder.projection.weight)
         for block in encoder.memory_fuser.layers:
-            block.scale.fill_(0.3)
-        nn.init.normal_(tracker.memory_temporal_positional_encoding, std=0.3)
+            block.scale.fill_(0.05)
+        nn.init.normal_(tracker.memory_temporal_positional_encoding, std=0.1)
         nn.init.normal_(tracker.no_object_pointer, std=0.3)
-        nn.init.normal_(tracker.occlusion_spatial_embedding_parameter, std=0.3)
+        nn.init.normal_(tracker.occlusion_spatial_embedding_parameter, std=0.1)
         tracker.mask_downsample.weight.fill_(MASK_SCALE / 16)  # a mask's coverage to logits, as prompts in training have them
         tracker.mask_downsample.bias.fill_(MASK_BIAS)
 
@@ -163,14 +169,17 @@ class VideoForward(nn.Module):
         pointer = torch.where(there, found.pointer, self.tracker.no_object_pointer)
         return Answer(low, there * MASK_SCALE + MASK_BIAS, pointer)
 
-    def remembered(self, coarse, answer, frame, prompted):
-        """A frame's memory; coarse without `no_memory_embedding`."""
+    def scaled(self, masks, prompted):
+        """Mask logits [N, 1, 4g, 4g] as the memory encoder takes them."""
         square = (self.objects.resolution,) * 2
-        large = F.interpolate(answer.masks, square, mode="bilinear", align_corners=False)
+        large = F.interpolate(masks, square, mode="bilinear", align_corners=False)
         side = 16 * self.objects.grid
         large = F.interpolate(large, (side, side), mode="bilinear", align_corners=False, antialias=True)
-        scaled = ((large > 0).float() if prompted else large.sigmoid()) * MASK_SCALE + MASK_BIAS
-        made, _ = self.tracker.memory_encoder(coarse, scaled)
+        return ((large > 0).float() if prompted else large.sigmoid()) * MASK_SCALE + MASK_BIAS
+
+    def remembered(self, coarse, answer, frame, prompted):
+        """A frame's memory; coarse without `no_memory_embedding`."""
+        made, _ = self.tracker.memory_encoder(coarse, self.scaled(answer.masks, prompted))
         made = made + (answer.score <= 0).float()[..., None, None] * self.tracker.occlusion_spatial_embedding_parameter[..., None, None]
         return Memory(made.flatten(2).transpose(1, 2), answer.pointer, frame, prompted)
 

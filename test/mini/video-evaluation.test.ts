@@ -1,0 +1,152 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type CocoRle, type FrameResult, Mask, Sam3 } from "../../lib/index.js";
+import { pythonWith } from "../unit/python.js";
+import { deepest } from "./click.js";
+import { concepts, emptyTally, follow, type Tally, type VideoScores, watch } from "./video-scores.js";
+
+/** What of scripts/mini/video_evaluation.py's file is needed here. */
+interface ClipSet {
+  clips: {
+    folder: string;
+    frames: number;
+    clickable: number[];
+    objects: { shape: string; colour: string; masks: (CocoRle | null)[] }[];
+  }[];
+}
+
+/**
+ * What the model is meant to reach. `gone` and `late` are shares: of objects that left, those not found any more from the
+ * third frame on; of objects that appeared late, those found within 16 frames. One in twenty may be on the border of
+ * being visible at all.
+ */
+const TARGETS = { text: 0.8, click: 0.85, switches: 0.02, gone: 0.95, late: 0.95 };
+
+/**
+ * What the model in models/mini was measured to reach on these very clips. Where that is short of a target, the test
+ * holds the model to its measurement and says so aloud.
+ */
+const measured = JSON.parse(readFileSync("models/mini/scores.json", "utf8")) as {
+  video?: { readonly seed: number; readonly frames: number; readonly byClips: Record<string, VideoScores> };
+};
+
+// Other processors round differently; what a track remembers carries that on.
+const ROUNDING = 0.01;
+
+const SEED = 991_211;
+const FRAMES = 60;
+/** All 30 take ten minutes on two cores; the first few are enough to see that nothing broke. */
+const CLIPS = Number(process.env.SAM3_TEST_CLIPS ?? 6);
+
+const { tracker } = JSON.parse(readFileSync("models/mini/manifest.json", "utf8")) as {
+  tracker: { memoryTrained?: boolean };
+};
+const setUp = tracker.memoryTrained
+  ? pythonWith(["cv2", "numpy", "pycocotools"])
+  : { reason: "mini's memory is not trained yet" };
+if ("reason" in setUp) {
+  console.log(`not run: the evaluation of mini on video: ${setUp.reason}`);
+  it.skip(`mini on clips it never saw (not run: ${setUp.reason})`, () => {});
+}
+
+describe.skipIf("reason" in setUp)(`mini on ${CLIPS} clips it never saw`, () => {
+  let scores: VideoScores;
+  let sam: Sam3;
+  let folder: string;
+  const known = measured.video?.byClips[String(CLIPS)];
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "sam3-clips-"));
+    const { python } = setUp as { python: string };
+    const options = ["--clips", String(CLIPS), "--frames", String(FRAMES), "--seed", String(SEED)];
+    execFileSync(python, ["video_evaluation.py", folder, ...options], { cwd: resolve("scripts/mini") });
+    const { clips } = JSON.parse(readFileSync(join(folder, "clips.json"), "utf8")) as ClipSet;
+    sam = await Sam3.load();
+    const text = emptyTally();
+    const click = emptyTally();
+    for (const clip of clips) {
+      const objects = clip.objects.map(({ shape, colour, masks }) => ({
+        name: `${colour} ${shape}`,
+        masks: masks.map((mask) => mask && Mask.fromRle(mask)),
+      }));
+      await byText(join(folder, clip.folder), objects, text);
+      const first = objects[clip.clickable[0] ?? -1];
+      if (first) await byClick(join(folder, clip.folder), first.masks, click);
+    }
+    scores = {
+      text: mean(text),
+      click: mean(click),
+      switches: round(text.switches / Math.max(1, text.frames)),
+      gone: round((text.gone + click.gone) / Math.max(1, text.left + click.left)),
+      late: round(text.found / Math.max(1, text.late)),
+    };
+    console.log(`video scores: ${JSON.stringify({ clips: CLIPS, ...scores })}`);
+    console.log(
+      `of ${text.frames} object-frames by text, ${click.frames} by click, ${text.left + click.left} departures`,
+    );
+    const short = (Object.keys(TARGETS) as (keyof typeof TARGETS)[]).filter((key) =>
+      key === "switches" ? scores[key] > TARGETS[key] : scores[key] < TARGETS[key],
+    );
+    if (short.length > 0) console.log(`mini is NOT at its target yet in: ${short.join(", ")}`);
+  }, 1_800_000);
+
+  afterAll(async () => {
+    await sam?.close();
+    if (folder) await rm(folder, { recursive: true });
+  });
+
+  async function byText(path: string, objects: readonly NamedTrack[], tally: Tally): Promise<void> {
+    await using session = await sam.video.open(path);
+    for (const text of concepts(objects)) await session.addPrompt({ frame: 0, text });
+    const frames: FrameResult[] = [];
+    for await (const frame of session.propagate()) frames.push(frame);
+    watch(frames, objects, tally);
+  }
+
+  async function byClick(path: string, masks: readonly (Mask | null)[], tally: Tally): Promise<void> {
+    const { x, y } = middle(masks[0] as Mask);
+    await using session = await sam.video.open(path);
+    await session.addPrompt({ frame: 0, points: [{ x, y, label: "positive" }] });
+    const found: (Mask | null)[] = [];
+    for await (const { objects } of session.propagate()) {
+      const mask = objects[0]?.mask;
+      found.push(mask && mask.area > 0 ? mask : null);
+    }
+    follow(found, masks, tally);
+  }
+
+  it("was measured on these very clips", () => {
+    expect(measured.video).toMatchObject({ seed: SEED, frames: FRAMES });
+    expect(known, `no scores for ${CLIPS} clips in models/mini/scores.json`).toBeDefined();
+  });
+
+  it.each(["text", "click", "gone", "late"] as const)("is as good as it was: %s", (key) => {
+    const reached = known?.[key] ?? TARGETS[key];
+    expect(scores[key]).toBeGreaterThanOrEqual(Math.min(TARGETS[key], reached - ROUNDING));
+  });
+
+  it("keeps identities apart as it did", () => {
+    const reached = known?.switches ?? TARGETS.switches;
+    expect(scores.switches).toBeLessThanOrEqual(Math.max(TARGETS.switches, reached + ROUNDING));
+  });
+});
+
+/** One object of a clip: its name, and its mask on every frame it is visible on. */
+interface NamedTrack {
+  readonly name: string;
+  readonly masks: readonly (Mask | null)[];
+}
+
+/** Where a person would click on a mask. */
+function middle(mask: Mask): { x: number; y: number } {
+  const inside = deepest({ width: mask.width, height: mask.height, bits: mask.toBitmap() });
+  if (!inside) throw new Error("an object that can be clicked has a mask");
+  return inside;
+}
+
+const mean = ({ iou, frames }: Tally) => round(iou / Math.max(1, frames));
+const round = (value: number) => Number(value.toFixed(4));
