@@ -197,7 +197,10 @@ export interface NativePixels {
   readonly data: Uint8Array;
   readonly width: number;
   readonly height: number;
-  /** Set when `data` is planar YUV 4:2:0: Y, then U and V of half the width and height, rounded up. */
+  /**
+   * Set when `data` is planar YUV 4:2:0: Y, then U and V of half the width and height, rounded up. It becomes RGB before
+   * anything else, to the nearest level; the four pixels of a chroma sample share it.
+   */
   readonly yuv?: { readonly matrix: "bt601" | "bt709"; readonly range: "limited" | "full" };
 }
 
@@ -349,7 +352,7 @@ export interface NativeDetectRequest {
 /** Instances, prompt by prompt, and within a prompt in the order of the model's queries. */
 export interface NativeDetections {
   readonly scores: Float32Array;
-  /** Four each: x1, y1, x2, y2 in pixels of the frame. */
+  /** Four each: x1, y1, x2, y2 in pixels of the frame, clipped to it. */
   readonly boxes: Float64Array;
   /** Index of the prompt each belongs to. */
   readonly prompts: Int32Array;
@@ -363,7 +366,7 @@ export interface NativeTrackItem {
   readonly memories: readonly NativeTrackMemory[];
   /** One per memory: row of the temporal table; the last row for a conditioning frame. */
   readonly rows: Int32Array;
-  /** Whose object pointers to attend to; their memory maps are not used. */
+  /** Whose object pointers to attend to; their memory maps are not used. None where there are no memories. */
   readonly pointers: readonly NativeTrackMemory[];
   /** One per pointer: its age as a share of the longest, `k / (n - 1)`. */
   readonly ages: Float32Array;
@@ -387,6 +390,7 @@ export interface NativeTrackRequest {
 export interface NativeTracked {
   /** As decoded; -1024 everywhere where the object is not there. */
   readonly masks: NativeMasks;
+  /** A handle of its own, also where it holds the same masks. */
   readonly cleaned: NativeMasks;
   readonly pointers: NativePointers;
   /** Logit of whether the object is there. */

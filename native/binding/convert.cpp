@@ -1,5 +1,8 @@
 #include "binding/convert.h"
 
+#include <optional>
+#include <string>
+
 #include "binding/handles.h"
 #include "binding/values.h"
 
@@ -29,10 +32,27 @@ BundleSpec read_bundle(const Napi::Object& object) {
   return spec;
 }
 
+namespace {
+
+std::optional<YuvKind> read_yuv(const Napi::Object& pixels) {
+  const Napi::Value value = pixels.Get("yuv");
+  if (value.IsUndefined()) return std::nullopt;
+  const Napi::Object yuv = read_object_of(pixels, "yuv");
+  const std::string matrix = read_text(yuv, "matrix");
+  const std::string range = read_text(yuv, "range");
+  if (matrix != "bt601" && matrix != "bt709") refuse(value, "matrix", "bt601 or bt709");
+  if (range != "limited" && range != "full") refuse(value, "range", "limited or full");
+  return YuvKind{matrix == "bt601" ? YuvKind::Matrix::bt601 : YuvKind::Matrix::bt709,
+                 range == "limited" ? YuvKind::Range::limited : YuvKind::Range::full};
+}
+
+}  // namespace
+
 Pixels read_pixels(const Napi::Object& item) {
   const Napi::Object pixels = read_object_of(item, "pixels");
   const auto data = read_typed<std::uint8_t>(pixels, "data", napi_uint8_array, "a Uint8Array");
-  return {data.Data(), data.ByteLength(), read_integer(pixels, "width"), read_integer(pixels, "height")};
+  return {data.Data(), data.ByteLength(), read_integer(pixels, "width"), read_integer(pixels, "height"),
+          read_yuv(pixels)};
 }
 
 Napi::Object pixels_data(const Napi::Object& item) {

@@ -13,10 +13,11 @@
 namespace sam3::binding {
 namespace {
 
-// Makes the JavaScript value of what a call came to.
+// Makes the JavaScript value of what a call came to. By value: what holds handles is let go here, and not when the
+// executor's thread has returned, or a handle disposed at once would still be counted for a moment.
 template <class T>
 Done<T> settle_written(Napi::Env env, const PendingRef& pending) {
-  return settle_with<T>(env, pending, [](Napi::Env js, const T& made) { return write(js, made); });
+  return settle_with<T>(env, pending, [](Napi::Env js, T made) { return write(js, made); });
 }
 
 // A call whose one argument is a request with its token.

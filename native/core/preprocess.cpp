@@ -1,9 +1,11 @@
 #include "core/preprocess.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/Version.h>
 
 #include <string>
+#include <vector>
 
 namespace sam3 {
 
@@ -30,7 +32,13 @@ at::Tensor resize_to_square(const PixelView& pixels, std::int64_t resolution) {
 
 at::Tensor preprocess(const PixelView& pixels, std::int64_t resolution, const std::array<double, 3>& mean,
                       const std::array<double, 3>& std) {
-  at::Tensor picture = resize_to_square(pixels, resolution).to(at::kFloat, /*non_blocking=*/false, /*copy=*/false,
+  std::vector<std::uint8_t> rgb;
+  PixelView view = pixels;
+  if (pixels.yuv) {
+    rgb = yuv_to_rgb(pixels.data, pixels.width, pixels.height, *pixels.yuv, at::get_num_threads());
+    view = {rgb.data(), pixels.width, pixels.height};
+  }
+  at::Tensor picture = resize_to_square(view, resolution).to(at::kFloat, /*non_blocking=*/false, /*copy=*/false,
                                                                at::MemoryFormat::Contiguous);
   const auto column = [](const std::array<double, 3>& values) {
     return at::tensor({static_cast<float>(values[0]), static_cast<float>(values[1]), static_cast<float>(values[2])})

@@ -16,10 +16,17 @@ constexpr float largest = std::numeric_limits<float>::max();
 
 PixelView to_query(const Pixels& pixels, const ReplicaState*, const BundleSpec&) {
   if (pixels.data == nullptr || pixels.width < 1 || pixels.height < 1 ||
-      pixels.bytes / 3 / static_cast<std::size_t>(pixels.width) < static_cast<std::size_t>(pixels.height)) {
+      pixels.bytes / static_cast<std::size_t>(pixels.width) < static_cast<std::size_t>(pixels.height)) {
+    refuse("The picture has fewer bytes than pixels.");
+  }
+  // From here on the pixels are no more than there are bytes: nothing overflows.
+  if (pixels.yuv && pixels.bytes < yuv_bytes(pixels.width, pixels.height)) {
+    refuse("The picture has fewer bytes than its planes of YUV 4:2:0.");
+  }
+  if (!pixels.yuv && pixels.bytes / 3 < static_cast<std::size_t>(pixels.width * pixels.height)) {
     refuse("The picture has fewer bytes than width * height * 3.");
   }
-  return {pixels.data, pixels.width, pixels.height};
+  return {pixels.data, pixels.width, pixels.height, pixels.yuv};
 }
 
 std::vector<std::int32_t> to_query(const std::vector<std::int32_t>& ids, const ReplicaState*, const BundleSpec& spec) {

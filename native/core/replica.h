@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -16,15 +17,17 @@
 #include "core/memory.h"
 #include "core/results.h"
 #include "core/tracking.h"
+#include "core/yuv.h"
 
 namespace sam3 {
 
-// Interleaved 8-bit RGB that the caller keeps alive until the call is done.
+// Interleaved 8-bit RGB, or planar YUV 4:2:0, that the caller keeps alive until the call is done.
 struct Pixels {
   const std::uint8_t* data = nullptr;
   std::size_t bytes = 0;
   std::int64_t width = 0;
   std::int64_t height = 0;
+  std::optional<YuvKind> yuv = std::nullopt;
 };
 
 struct ConceptPrompt {

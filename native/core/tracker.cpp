@@ -111,10 +111,7 @@ Tracked Tracker::track(const TrackRequest& request) {
   const at::Tensor masks = gather(&Decoded::masks);
   const at::Tensor scores = gather(&Decoded::object_scores);
   const at::Tensor quality = gather(&Decoded::quality);
-  const auto numbers = [](const at::Tensor& values) { return at::isfinite(values).all(); };
-  if (!(numbers(masks) & numbers(scores) & numbers(quality)).item<bool>()) {
-    throw Error("MODEL_FAILED", "The model's object_decoder answered with values that are not numbers.");
-  }
+  for (const Decoded& piece : pieces) expect_numbers(piece);
   const MasksRef decoded = own_masks(masks);
   cancel_.throw_if_cancelled();
   const MasksRef cleaned =
@@ -253,7 +250,13 @@ Tracker::Decoded Tracker::choose(const ObjectTensors& answer, bool best_of_three
   const at::Tensor masks = pick(answer.masks, mask_token);
   return {at::where(appears.view({n, 1, 1}), masks, at::full({}, no_object_logit, masks.options())),
           at::where(appears.unsqueeze(1), pick(answer.pointers, pointer_token), constants_.no_object_pointer), scores,
-          pick(quality.unsqueeze(2), mask_token).flatten()};
+          pick(quality.unsqueeze(2), mask_token).flatten(),
+          at::isfinite(masks).all() & at::isfinite(scores).all() & at::isfinite(quality).all()};
+}
+
+void Tracker::expect_numbers(const Decoded& decoded) const {
+  if (decoded.numbers.item<bool>()) return;
+  throw Error("MODEL_FAILED", "The model's object_decoder answered with values that are not numbers.");
 }
 
 std::int64_t Tracker::attention_bytes(const ImageTensors& image, std::int64_t frames, std::int64_t pointers) const {

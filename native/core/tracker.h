@@ -37,6 +37,7 @@ class Tracker {
     at::Tensor pointers;       // [n, Ct] fp32
     at::Tensor object_scores;  // [n] fp32
     at::Tensor quality;        // [n] fp32
+    at::Tensor numbers;        // [] bool: whether the decoder answered with numbers
   };
 
   at::Tensor none_masks() const;
@@ -44,6 +45,8 @@ class Tracker {
   PointersRef own_pointers(at::Tensor rows) const;
   // Of the four tokens the one that counts; `best_of_three` for at most one point, and without any.
   Decoded choose(const ObjectTensors& answer, bool best_of_three) const;
+  // Throws MODEL_FAILED.
+  void expect_numbers(const Decoded& decoded) const;
   Decoded track_some(const ImageTensors& image, const std::vector<const TrackItem*>& items);
   // The frame's features as each item's memories and pointers change them.
   at::Tensor attend(const ImageTensors& image, const std::vector<const TrackItem*>& items);

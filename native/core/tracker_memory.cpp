@@ -181,6 +181,7 @@ Tracked Tracker::seed(const SeedRequest& request) {
     std::vector<at::Tensor> there;
     for (std::size_t i = begin; i < end; ++i) there.push_back(given[i].gt(0).any());
     const at::Tensor seen = at::stack(there);
+    expect_numbers(piece);
     piece.pointers = at::where(seen.view({n, 1}), piece.pointers, constants_.no_object_pointer);
     piece.object_scores = seen.to(at::kFloat) * (given_inside - given_outside) + given_outside;
     pieces.push_back(std::move(piece));

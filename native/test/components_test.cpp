@@ -84,3 +84,34 @@ TEST("components: both are looked for in the mask as it came, and everything may
   EXPECT(cleaned("....", 2, 3, 0) == "....");
   EXPECT(cleaned("####", 2, 0, 4) == "rrrr");
 }
+
+namespace {
+
+// Rows are parted by blanks.
+std::string swept(std::string picture, std::int64_t columns, std::int64_t area) {
+  std::erase(picture, ' ');
+  auto logits = drawn(picture);
+  sam3::fill_and_sweep(logits.data(), static_cast<std::int64_t>(logits.size()) / columns, columns, area);
+  std::string result;
+  for (const float value : logits) {
+    result += value == 0.1f ? '+' : value == -0.1f ? '-' : value > 0 ? '#' : '.';
+  }
+  return result;
+}
+
+}  // namespace
+
+TEST("components: between frames holes are filled first, then specks go, of at most half of the mask") {
+  // A hole of two cells that touch with a corner is one component of two, and of the right size at 2, not at 1.
+  EXPECT(swept("##### #.### ##.## #####", 5, 2) == "#####" "#+###" "##+##" "#####");
+  EXPECT(swept("##### #.### ##.## #####", 5, 1) == "#####" "#.###" "##.##" "#####");
+  // A speck of one cell goes where the mask is large, and stays where it is more than half of the mask.
+  EXPECT(swept("#.... ..... ...## ...##", 5, 3) == "-...." "....." "...##" "...##");
+  EXPECT(swept("#.... ..... .....", 5, 3) == "#...." "....." ".....");
+  EXPECT(swept("#...# ..... .....", 5, 3) == "-...-" "....." ".....");
+  // Zero is outside; a filled hole counts to the mask that specks are measured by.
+  std::vector<float> zeros(4, 0.0f);
+  sam3::fill_and_sweep(zeros.data(), 2, 2, 4);
+  EXPECT(zeros == std::vector<float>(4, 0.1f));
+  EXPECT(swept("###. #.#. ###. ....", 4, 1) == "###." "#+#." "###." "....");
+}

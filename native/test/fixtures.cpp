@@ -76,9 +76,12 @@ BundleSpec read_spec(int seed) {
   spec.mask_threshold = std::stod(manifest.find("\"mask\"\\s*:\\s*(-?[\\d.]+)"));
   spec.stability_delta = std::stod(manifest.find("\"multimaskStabilityDelta\"\\s*:\\s*([\\d.]+)"));
   spec.stability_threshold = std::stod(manifest.find("\"multimaskStabilityThreshold\"\\s*:\\s*([\\d.]+)"));
+  spec.memory_mask_scale = std::stod(manifest.find("\"memoryMaskScale\"\\s*:\\s*(-?[\\d.]+)"));
+  spec.memory_mask_bias = std::stod(manifest.find("\"memoryMaskBias\"\\s*:\\s*(-?[\\d.]+)"));
   spec.context_length = manifest.integer("contextLength");
   spec.pad_token = manifest.integer("padToken");
-  for (const char* part : {"image_encoder", "text_encoder", "concept_decoder", "object_decoder", "tracker_constants"}) {
+  for (const char* part : {"image_encoder", "text_encoder", "concept_decoder", "object_decoder", "memory_encoder",
+                           "memory_attention", "tracker_constants"}) {
     spec.parts.emplace_back(part, (folder / (std::string(part) + ".pt")).string());
   }
   return spec;
@@ -102,5 +105,7 @@ std::map<std::string, at::Tensor> read_case(int seed, const std::string& name) {
 std::map<std::string, at::Tensor> read_object_case(int seed, const std::string& name) {
   return read_tensors(seed_folder(seed) / "objects" / (name + ".pt"));
 }
+
+std::map<std::string, at::Tensor> read_video(int seed) { return read_tensors(seed_folder(seed) / "videos" / "tracking.pt"); }
 
 }  // namespace sam3::test

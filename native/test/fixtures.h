@@ -10,7 +10,7 @@
 
 namespace sam3::test {
 
-// The bundle of one seed, from its manifest: the parts for pictures.
+// The bundle of one seed, from its manifest.
 BundleSpec read_spec(int seed);
 // Seeds there are.
 std::vector<int> seeds();
@@ -20,5 +20,7 @@ std::vector<std::string> object_cases(int seed);
 // The tensors of one case.
 std::map<std::string, at::Tensor> read_case(int seed, const std::string& name);
 std::map<std::string, at::Tensor> read_object_case(int seed, const std::string& name);
+// The clip of one seed.
+std::map<std::string, at::Tensor> read_video(int seed);
 
 }  // namespace sam3::test

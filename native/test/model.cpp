@@ -94,6 +94,21 @@ at::Tensor decode_mask(const RunLengths& mask, std::int64_t height, std::int64_t
   return flat.view({width, height}).t().contiguous();
 }
 
+std::vector<std::uint32_t> encode_runs(const at::Tensor& mask) {
+  const at::Tensor columns = mask.to(at::kBool).t().contiguous();
+  const bool* const cell = columns.const_data_ptr<bool>();
+  std::vector<std::uint32_t> counts{0};
+  bool inside = false;
+  for (std::int64_t i = 0; i < columns.numel(); ++i) {
+    if (cell[i] != inside) {
+      counts.push_back(0);
+      inside = !inside;
+    }
+    ++counts.back();
+  }
+  return counts;
+}
+
 double difference(const at::Tensor& a, const at::Tensor& b) {
   if (a.sizes() != b.sizes()) return std::numeric_limits<double>::infinity();
   if (a.numel() == 0) return 0;

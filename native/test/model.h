@@ -61,6 +61,9 @@ struct ObjectCase {
 // The mask [height, width] that run lengths stand for.
 at::Tensor decode_mask(const RunLengths& mask, std::int64_t height, std::int64_t width);
 
+// The run lengths of a mask [height, width].
+std::vector<std::uint32_t> encode_runs(const at::Tensor& mask);
+
 // Largest absolute difference; infinite where the shapes differ.
 double difference(const at::Tensor& a, const at::Tensor& b);
 

@@ -2,34 +2,18 @@
 
 #include <torch/script.h>
 
-#include <future>
 #include <limits>
 
 #include "check.h"
 #include "core/features.h"
 #include "fixtures.h"
 #include "model.h"
+#include "wait.h"
 
 using namespace sam3;
 using namespace sam3::test;
 
 namespace {
-
-CancelRef token() { return std::make_shared<CancelToken>(); }
-
-// Waits for what a call came to.
-template <class T, class Call>
-Outcome<T> wait_for(const Call& call) {
-  std::promise<Outcome<T>> promise;
-  call([&](Outcome<T> outcome) { promise.set_value(std::move(outcome)); });
-  return promise.get_future().get();
-}
-
-template <class T>
-std::string code_of(const Outcome<T>& outcome) {
-  const Error* error = std::get_if<Error>(&outcome);
-  return error ? error->code() : "none";
-}
 
 // A replica with the tiny bundle, and its calls as plain functions.
 struct Tiny {

@@ -15,6 +15,7 @@ from tiny_models.faults import write_fault_bundle
 from tiny_models.fixtures import CASES, build_case, save_fixture, save_for_javascript
 from tiny_models.model import tiny_model
 from tiny_models.objects import OBJECT_CASES, build_object_case, tracker_of
+from tiny_models.videos import build_video
 
 README = """Tiny random SAM 3 models, made by scripts/export/tiny.py.
 
@@ -43,6 +44,14 @@ A case holds one picture and N prompts:
   single_masks [N,1,4g,4g], single_quality [N,1], single_final [N,1,H,W] bool: without
   object_score [N,1] logit
 
+<seed>/videos/tracking.pt   a clip, prompts for several objects, and what transformers' Sam3TrackerVideoModel answers, call
+                            by call; n is a call's number, r a row in it
+  clip         [T,H,W,3] uint8
+  frames, reverse, prompts   [calls] the frame of each call, whether time runs backward, how many objects are told something
+  object_n_r   the object told something, and what: points_n_r [P,2] in pixels of the clip and labels_n_r [P] (as above),
+               or mask_n_r [H,W] of 0 and 1
+  masks_n      [objects,4g,4g] of the objects there are, in the order they came; scores_n [objects] logits
+
 faults/bundle       the bundle of seed 0 with an operation `sam3_test::watch(Tensor x, str part) -> Tensor` on the first
                     input of every part, through which a test makes a part fail (native/test/faults.cpp); its memory_attention
                     has no `masked`
@@ -63,6 +72,8 @@ def write_seed(seed: int, folder: Path) -> None:
         tensors = build_object_case(tracker, case, 1000 * seed + 500 + index)
         save_fixture(tensors, folder / "objects" / f"{case.name}.pt")
         save_for_javascript(tensors, folder / "objects" / f"{case.name}.safetensors")
+    (folder / "videos").mkdir()
+    save_fixture(build_video(model, 1000 * seed + 700), folder / "videos" / "tracking.pt")
     checkpoint = Checkpoint(
         model, "transformers", "0" * 64, tracker_trained=True, memory_trained=True, licence="Random weights."
     )

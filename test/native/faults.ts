@@ -17,7 +17,13 @@ export interface Fault {
 }
 
 /** Parts of the bundle `faults` that can be made to fail. */
-export type FaultyPart = "image_encoder" | "text_encoder" | "concept_decoder" | "object_decoder";
+export type FaultyPart =
+  | "image_encoder"
+  | "text_encoder"
+  | "concept_decoder"
+  | "object_decoder"
+  | "memory_encoder"
+  | "memory_attention";
 
 /** One for the whole process, worker threads too. */
 export interface Faults {
