@@ -79,6 +79,20 @@ const CLIPS: readonly Clip[] = [
     format: "rgb24",
   },
   {
+    what: "MKV, H.264 of 10 bits",
+    make: () =>
+      makeClip("ten-bits.mkv", { output: ["-c:v", "libx264", "-g", "12", "-pix_fmt", "yuv420p10le"] }),
+    info: { codec: "h264" },
+    format: "rgb24",
+  },
+  {
+    what: "MOV, Motion JPEG, which is of full range",
+    make: () => makeClip("mjpeg.mov", { output: ["-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p"] }),
+    info: { codec: "mjpeg" },
+    format: "yuvj420p",
+    yuv: { matrix: "bt601", range: "full" },
+  },
+  {
     what: "MKV, HEVC with open groups",
     make: () =>
       makeClip("hevc.mkv", {
