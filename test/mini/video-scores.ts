@@ -87,7 +87,10 @@ export function watch(frames: readonly FrameResult[], objects: readonly Track[],
   for (const [o, object] of objects.entries()) {
     const seen = ids[o] as (number | null)[];
     const there = (t: number) => {
-      const last = seen.slice(0, t).filter((id) => id !== null).at(-1);
+      const last = seen
+        .slice(0, t)
+        .filter((id) => id !== null)
+        .at(-1);
       return frames[t]?.objects.some(({ id, mask }) => id === last && mask.area > 0) ?? false;
     };
     departures(object.masks, there, tally);
