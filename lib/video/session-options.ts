@@ -32,6 +32,11 @@ export interface SessionOptions extends CallOptions, Pick<VideoSourceOptions, "d
    * correction stays in memory however far away. True when left out; transformers forgets it after some frames.
    */
   readonly correctionsCondition?: boolean | undefined;
+  /**
+   * Live frames after which an instance of a concept that is not seen any more is forgotten, so that a stream without an
+   * end holds no more than what is there; should it come back it is a new object. 900 when left out; 0 = never.
+   */
+  readonly forgetAfterFrames?: number | undefined;
   /** Whether a bundle whose tracker was not trained for video may be used all the same. False when left out. */
   readonly allowUntrained?: boolean | undefined;
 }
@@ -124,6 +129,7 @@ const schema = z.strictObject({
   maxMemoryBytes: bytes.default(1024 * MB),
   framesAhead: z.int().min(1).max(16).default(2),
   correctionsCondition: z.boolean().default(true),
+  forgetAfterFrames: count.max(100_000_000).default(900),
   allowUntrained: z.boolean().default(false),
 });
 
@@ -135,6 +141,7 @@ export interface SessionSettings {
   readonly budgets: SessionBudgets;
   readonly framesAhead: number;
   readonly correctionsCondition: boolean;
+  readonly forgetAfterFrames: number;
   readonly allowUntrained: boolean;
   readonly source: Pick<VideoSourceOptions, "decoder" | "ffmpeg" | "fps">;
 }
@@ -188,6 +195,7 @@ export function readSessionOptions(
     },
     framesAhead: given.framesAhead,
     correctionsCondition: given.correctionsCondition,
+    forgetAfterFrames: given.forgetAfterFrames,
     allowUntrained: given.allowUntrained,
     source: { decoder, ffmpeg, fps },
   };

@@ -167,7 +167,8 @@ export class VideoSession {
 
   /**
    * Tracks frames as they come, from a camera for example, without an end. Nothing is held back and nothing is taken
-   * back; prompts can be given before and in between, on the newest frame. For sessions opened without a video.
+   * back, but what was not seen for `forgetAfterFrames` is forgotten; prompts can be given before and in between, on the
+   * newest frame. For sessions opened without a video.
    *
    * @param frames pictures, or `{ image, time }` with the time in seconds
    * @throws {Sam3Error} as `propagate`, `UNSUPPORTED` for a session with a video, `FRAME_SIZE` when the size changes
@@ -388,7 +389,8 @@ export class VideoSession {
         stallTimeoutMs: video.videoStallTimeoutMs,
       });
       try {
-        const order = { frames: source, signal, ahead: this.#settings.framesAhead };
+        const { framesAhead: ahead, forgetAfterFrames: forgetAfter } = this.#settings;
+        const order = { frames: source, signal, ahead, forgetAfter };
         for await (const frame of runLive(core, order)) yield frameResult(core, frame, outputs);
       } finally {
         await source.dispose();

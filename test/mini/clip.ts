@@ -16,27 +16,9 @@ export interface Mover {
 export const CLIP = { width: 256, height: 192 };
 
 /** Where a mover is on a frame; null where it is not there. */
-export function centreOf({ at, by, frames }: Mover, frame: number): readonly [number, number] | null {
+function centreOf({ at, by, frames }: Mover, frame: number): readonly [number, number] | null {
   if (frames && (frame < frames[0] || frame > frames[1])) return null;
   return [at[0] + by[0] * frame, at[1] + by[1] * frame];
-}
-
-/** The mover's pixels on a frame, row by row: 1 inside. */
-export function truthOf(mover: Mover, frame: number, { width, height } = CLIP): Uint8Array {
-  const out = new Uint8Array(width * height);
-  const centre = centreOf(mover, frame);
-  if (!centre) return out;
-  const r = mover.size / 2;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const dx = x + 0.5 - centre[0];
-      const dy = y + 0.5 - centre[1];
-      const inside =
-        mover.kind === "circle" ? dx * dx + dy * dy < r * r : Math.max(Math.abs(dx), Math.abs(dy)) < r;
-      if (inside) out[y * width + x] = 1;
-    }
-  }
-  return out;
 }
 
 /** Frames of a clip, as PNGs; later movers lie over earlier ones. */
@@ -45,7 +27,7 @@ export function drawClip(movers: readonly Mover[], frames: number, size = CLIP):
 }
 
 /** One frame. */
-export function drawFrame(movers: readonly Mover[], frame: number, { width, height } = CLIP): Promise<Buffer> {
+function drawFrame(movers: readonly Mover[], frame: number, { width, height } = CLIP): Promise<Buffer> {
   const shapes = movers.map((mover) => {
     const centre = centreOf(mover, frame);
     if (!centre) return "";

@@ -208,7 +208,7 @@ function iouOf(a: Rect | null, b: Rect | null): number {
 }
 
 /** COCO run lengths of a box. */
-export function countsOf(rect: Rect | null, width: number, height: number): Uint32Array {
+function countsOf(rect: Rect | null, width: number, height: number): Uint32Array {
   if (!rect) return Uint32Array.of(width * height);
   const counts: number[] = [];
   let at = 0;

@@ -59,6 +59,16 @@ describe("settings", () => {
       FEATURE_CACHE_TTL_SECONDS: "1.5",
       MAX_CACHE_SIZE_MB: "0",
       MAX_CPU_CACHE_SIZE_MB: "7",
+      VIDEO_MODEL_TEMPORAL_DISAMBIGUATION: "false",
+      VIDEO_GPU_LIST: "0, 2,CPU:1",
+      MAX_CONCURRENT_SESSIONS: "3",
+      SESSION_TIMEOUT_SECONDS: "60",
+      SESSION_CLEANUP_INTERVAL_SECONDS: "5",
+      SAM3_VIDEO_DECODER: "FFmpeg",
+      SAM3_FFMPEG: "/ffmpeg",
+      SAM3_VIDEO_READ_AHEAD: "4",
+      SAM3_VIDEO_STALL_TIMEOUT_MS: "0",
+      SAM3_MAX_VIDEO_MB: "100",
     };
     expect(
       Object.values(SETTINGS)
@@ -95,6 +105,16 @@ describe("settings", () => {
       cacheTtlSeconds: 1.5,
       maxCacheSizeMb: 0,
       maxCpuCacheSizeMb: 7,
+      temporalDisambiguation: false,
+      videoDevices: ["cuda:0", "cuda:2", "cpu:1"],
+      maxSessions: 3,
+      sessionTimeoutSeconds: 60,
+      sessionCleanupIntervalSeconds: 5,
+      videoDecoder: "ffmpeg",
+      ffmpeg: "/ffmpeg",
+      videoReadAhead: 4,
+      videoStallTimeoutMs: 0,
+      maxVideoMb: 100,
     });
   });
 

@@ -348,6 +348,21 @@ describe("live frames", () => {
     expect(held().memories).toBeLessThanOrEqual(20);
   });
 
+  it("forget what is not seen any more, but nothing that was shown", async () => {
+    const gone = (key: string, text: string) =>
+      mover(key, { text, at: (frame) => (frame > 4 ? null : [frame, 1, frame + 4, 5]) });
+    const { sam, held } = await world([mover("a"), gone("b", "thing")]);
+    const session = await sam.video.open(null, { forgetAfterFrames: 10 });
+    await session.addPrompt({ text: "thing" });
+    await all(session.stream(camera(3)));
+    await session.addPrompt({ box: [1, 1, 6, 5] });
+    const frames = await all(session.stream(camera(20, 3)));
+    expect(frames.flatMap(({ index, removedIds }) => removedIds.map((id) => [index, id]))).toEqual([[14, 1]]);
+    expect(session.objects.map(({ id }) => id)).toEqual([0, 2]);
+    await session.close();
+    expect(held()).toEqual({ features: 0, masks: 0, pointers: 0, memories: 0 });
+  });
+
   it("go on with further frames, and take prompts on the newest one", async () => {
     const things = [mover("a"), mover("c", { text: "dog" })];
     const { sam } = await world(things);

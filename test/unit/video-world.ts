@@ -55,7 +55,7 @@ export function placeOf(thing: Thing | undefined, frame: number): [number, numbe
 }
 
 /** A world of such things. Texts are told apart by their bytes, as the fake tokenizer encodes them. */
-export function worldOf(things: readonly Thing[]): FakeWorld {
+function worldOf(things: readonly Thing[]): FakeWorld {
   const byKey = new Map(things.map((thing) => [thing.key, thing]));
   return {
     found: (frame, ids) =>

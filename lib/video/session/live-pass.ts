@@ -12,11 +12,13 @@ export interface LiveOrder {
   readonly signal: AbortSignal | undefined;
   /** Most frames that are encoded ahead. */
   readonly ahead: number;
+  /** Objects of concepts that were not seen for so many frames are forgotten; 0 = never. */
+  readonly forgetAfter: number;
 }
 
 /** Tracks frames as they come. Nothing is held back or taken back, and nothing of a frame is kept but what objects remember. */
 export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenerator<LeavingFrame> {
-  const { frames, signal, ahead } = order;
+  const { frames, signal, ahead, forgetAfter } = order;
   const { width, height } = frames.info;
   if (core.newest === undefined) core.size = { width, height };
   else if (core.size.width !== width || core.size.height !== height) {
@@ -60,7 +62,8 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
           core.features.dispose();
           core.features.give(index, features);
           isKept = true;
-          return result;
+          const gone = core.forgetUnseen(index, result.entry.objects, forgetAfter);
+          return { entry: result.entry, removed: [...result.removed, ...gone] };
         });
         yield leavingFrame(done.entry, done.removed);
       } finally {

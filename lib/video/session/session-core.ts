@@ -10,7 +10,7 @@ import type { VideoFrame, VideoSource } from "../sources/video-source.js";
 import { FrameFeatures } from "./frame-features.js";
 import { computeFrame, type FrameOutcome } from "./frame-step.js";
 import { disposeOnce, Handles } from "./handles.js";
-import { type FrameEntry, ResultStore } from "./result-store.js";
+import { type FrameEntry, ResultStore, type StoredObject } from "./result-store.js";
 import { type FrameExemplars, type ObjectInput, SessionPrompt, SessionTrack } from "./session-track.js";
 import type { TrackMemory } from "./track-memories.js";
 import { TrackerCalls } from "./tracker-calls.js";
@@ -349,6 +349,17 @@ export class SessionCore {
     this.tracks.delete(id);
     this.state = removeTracks(this.state, [id]);
     this.results.forgetObject(id);
+  }
+
+  /** Forgets objects of concepts that were not seen for so many live frames; gives their ids. */
+  forgetUnseen(frame: number, objects: ReadonlyMap<number, StoredObject>, after: number): number[] {
+    const gone: number[] = [];
+    for (const track of this.tracks.values()) {
+      if ((objects.get(track.id)?.area ?? 0) > 0) track.lastSeen = frame;
+      else if (track.prompt !== null && after > 0 && frame - track.lastSeen >= after) gone.push(track.id);
+    }
+    for (const id of gone) this.removeObject(id);
+    return gone;
   }
 
   /** Forgets prompts, objects and results; ids are not used again. */

@@ -40,9 +40,12 @@ export class SessionTrack {
     this.prompt = facts.prompt;
     this.score = facts.score;
     this.firstFrame = facts.firstFrame;
+    this.lastSeen = facts.firstFrame;
     this.since = facts.since;
   }
 
+  /** The newest frame it was seen on; only kept up in live sessions. */
+  lastSeen: number;
   /** It was born on one frame after its concept had been computed on others. */
   late = false;
 
