@@ -26,7 +26,6 @@ export async function findDecoders(
     decoder,
     ffmpeg,
   }: { readonly decoder: "auto" | "node-av" | "ffmpeg"; readonly ffmpeg: string | undefined },
-  signal: AbortSignal,
   { env, nodeAv }: DecoderSearch = { env: process.env, nodeAv: loadNodeAv },
 ): Promise<OpenDecoder[]> {
   const found: OpenDecoder[] = [];
@@ -37,14 +36,17 @@ export async function findDecoders(
   }
   if (decoder !== "node-av") {
     const path = ffmpeg ?? (await findFfmpeg(env));
-    const program = path === undefined ? undefined : await askFfmpeg(path, signal);
-    if (program === undefined && ffmpeg !== undefined) {
-      throw decoderUnusable("ffmpeg", `${ffmpeg} is no ffmpeg that can be run`);
-    }
-    if (program === undefined && decoder === "ffmpeg")
+    if (path === undefined && decoder === "ffmpeg") {
       throw decoderUnusable("ffmpeg", "there is none on the path");
-    if (program !== undefined) {
-      found.splice(ffmpeg === undefined ? found.length : 0, 0, (request) => openWithFfmpeg(program, request));
+    }
+    if (path !== undefined) {
+      const open: OpenDecoder = async (request) => {
+        const program = await askFfmpeg(path, request.signal);
+        if (program === undefined) throw decoderUnusable("ffmpeg", `${path} is no ffmpeg that can be run`);
+        return openWithFfmpeg(program, request);
+      };
+      if (ffmpeg === undefined) found.push(open);
+      else found.unshift(open);
     }
   }
   if (found.length === 0) throw noDecoder();

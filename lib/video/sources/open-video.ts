@@ -74,7 +74,7 @@ async function openFile(
   const signal = options.signal ?? new AbortController().signal;
   const request = { path, name, rgb, maxPixels, signal };
   const truncated = await isCutOff(path, await declaredSize(path));
-  const decoders = await findDecoders(options, signal, search);
+  const decoders = await findDecoders(options, search);
   for (const [i, open] of decoders.entries()) {
     try {
       const decoder = await open(request);

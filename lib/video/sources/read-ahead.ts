@@ -67,8 +67,7 @@ export async function* readAhead<T>(
         return;
       } else {
         const inTime = await new Promise<boolean>((done) => {
-          const timer =
-            stallTimeoutMs > 0 ? setTimeout(() => done(false), stallTimeoutMs).unref() : undefined;
+          const timer = stallTimeoutMs > 0 ? setTimeout(() => done(false), stallTimeoutMs) : undefined;
           wakeConsumer = () => {
             clearTimeout(timer);
             done(true);

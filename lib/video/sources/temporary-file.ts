@@ -105,7 +105,8 @@ async function create(): Promise<TemporaryFile & { readonly file: FileHandle }> 
     file: await open(path, "w"),
     remove: async () => {
       folders.delete(folder);
-      await rm(folder, { recursive: true, force: true });
+      // Windows refuses while something still has it open.
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }
