@@ -55,13 +55,15 @@ describe("loading", () => {
     expect(inspect(sam)).toBe("Sam3 { fake, 168 px, fp32 on cpu, closed }");
   });
 
-  it("gives the addon only what a picture needs", async () => {
+  it("gives the addon every part and what it must know of them", async () => {
     const { state } = await open();
     expect(Object.keys(state.loaded[0]?.parts ?? {})).toEqual([
       "image_encoder",
       "text_encoder",
       "concept_decoder",
       "object_decoder",
+      "memory_encoder",
+      "memory_attention",
       "tracker_constants",
     ]);
     expect(state.loaded[0]).toMatchObject({
@@ -79,18 +81,17 @@ describe("loading", () => {
       {},
       { onProgress: ({ stage, part, done, total }) => seen.push(`${stage} ${part} ${done}/${total}`) },
     );
-    expect(seen).toEqual([
-      "verify image_encoder 1/5",
-      "verify text_encoder 2/5",
-      "verify concept_decoder 3/5",
-      "verify object_decoder 4/5",
-      "verify tracker_constants 5/5",
-      "load image_encoder 1/5",
-      "load text_encoder 2/5",
-      "load concept_decoder 3/5",
-      "load object_decoder 4/5",
-      "load tracker_constants 5/5",
-    ]);
+    const parts = [
+      "image_encoder",
+      "text_encoder",
+      "concept_decoder",
+      "object_decoder",
+      "memory_encoder",
+      "memory_attention",
+      "tracker_constants",
+    ];
+    const said = (stage: string) => parts.map((part, i) => `${stage} ${part} ${i + 1}/${parts.length}`);
+    expect(seen).toEqual([...said("verify"), ...said("load")]);
     const { lines } = await open(
       {},
       {
@@ -99,7 +100,7 @@ describe("loading", () => {
         },
       },
     );
-    expect(lines.filter((line) => line.includes("mine"))).toHaveLength(10);
+    expect(lines.filter((line) => line.includes("mine"))).toHaveLength(2 * parts.length);
   });
 
   it.each([
