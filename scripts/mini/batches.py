@@ -109,7 +109,7 @@ def shares(kind, index):
     if kind == "objects":
         return {"hard": 0.2, "packed": 0.1, "crowded": 0.5}
     if kind == "joint":
-        return {"easy": float(np.interp(index, [0, 1000], [0.3, 0.0])), "hard": 0.15, "packed": 0.15}
+        return {"easy": float(np.interp(index, [0, 1000], [0.3, 0.0])), "hard": 0.15, "packed": 0.15, "crowded": 0.15}
     return {"easy": float(np.interp(index, [0, 1250, 2000], [0.8, 0.8, 0.0])),
             "hard": float(np.interp(index, [0, 1250, 2000], [0.0, 0.0, 0.6])),
             "packed": 0.7}

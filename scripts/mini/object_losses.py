@@ -87,11 +87,12 @@ def answer_losses(masks, quality, gold):
     return {"object_mask": bce.mean(), "object_dice": dice.mean(), "object_quality": (quality - iou).abs().mean()}
 
 
-def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, corrections=0.5):
+def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, corrections=0.5, gradient=0.3):
     """Object prompts on a few pictures of the batch: clicks, boxes and masks come first in their SHARES.
 
     cover is a training-only head that must tell from each place whether the object covers it, corrections the mean
-    number of corrective clicks (none at all before first answers are of use).
+    number of corrective clicks (none at all before first answers are of use), gradient the share of it that reaches the
+    picture side, where concepts come first.
     """
     with_objects = np.unique(data["objects"][:, 0].long().numpy())
     at = rng.permutation(with_objects)[:pictures]
@@ -100,7 +101,7 @@ def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, correct
     if not chosen:
         return {}
     tokens = tokens.index_select(0, torch.from_numpy(at))
-    features = net.features(tokens.detach() + 0.3 * (tokens - tokens.detach()))  # concepts come first on the picture side
+    features = net.features(tokens.detach() + gradient * (tokens - tokens.detach()))
     place_of = {int(p): i for i, p in enumerate(at)}
     losses = {}
     ends = np.round(np.cumsum(list(SHARES.values())) * len(chosen) + rng.uniform(-0.5, 0.5)).astype(int)

@@ -5,7 +5,20 @@
 import sys
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
+
+
+def unpacked(path):
+    """What a checkpoint.pt would hold, of a packed one: all but the optimizers' state."""
+    with safe_open(str(path), "pt") as packed:
+        facts = packed.metadata()
+        step = {k: packed.get_tensor(k) for k in packed.keys()}
+    return {
+        "step": step, "average": {}, "average_steps": 0, "done": int(facts["done"]), "spent": 0.0, "seed": 0,
+        "resolution": int(facts["resolution"]),
+    }
+
 
 if __name__ == "__main__":
     saved = torch.load(sys.argv[1], weights_only=True)

@@ -102,6 +102,7 @@ class Step(torch.nn.Module):
         self.objects = ObjectForward(model.config)
         self.helpers = Helpers()
         self.kind_of_token = torch.tensor(kind_of_token())
+        self.object_share = {}  # what `object_losses` shall do otherwise than by itself
         at = (torch.arange(self.net.grid) + 0.5) / self.net.grid
         y, x = torch.meshgrid(at, at, indexing="ij")
         self.places = torch.stack([x, y], -1).view(1, -1, 2)
@@ -122,7 +123,7 @@ class Step(torch.nn.Module):
             losses |= self.concept_losses(data, tokens, coarse, prompt, mask, truth, progress, generator)
             if len(data["objects"]):
                 rng = np.random.default_rng(int(torch.randint(1 << 31, (), generator=generator)))
-                losses |= object_losses(self.objects, self.helpers.object_cover, tokens, data, rng)
+                losses |= object_losses(self.objects, self.helpers.object_cover, tokens, data, rng, **self.object_share)
         return losses
 
     def pixel_place_loss(self, pixel, wanted_of, data):

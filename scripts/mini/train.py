@@ -15,15 +15,18 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from batches import batch_stream
 from model import build_model, save_transformers
 from optimizers import build_optimizers, rate_share, set_rate
+from pack_checkpoint import unpacked
 from step import WEIGHTS, Step, tensors
 from tokenizer import special_ids
 
 PICTURES, PROMPTS = 8, 4
+# Of a run that sharpens object prompts: what they get of every step, and how much more their losses count.
+SHARPEN = {"pictures": 4, "objects": 20, "corrections": 1.5, "gradient": 1.0}
+SHARPEN_WEIGHT = 3.0
 
 
 class Average:
@@ -100,6 +103,9 @@ class Run:
         self.model = build_model(options.resolution, options.seed)
         self.step = Step(self.model)
         self.step.train()
+        self.object_weight = 1.0
+        if options.sharpen:
+            self.step.object_share, self.object_weight = SHARPEN, SHARPEN_WEIGHT
         self.optimizers = build_optimizers(self.step.named_parameters(), options.rate)
         self.done, self.spent, self.warm = 0, 0.0, 0
         self.drawn = {"vision": 0, "joint": 0}  # batches used so far, of each stream
@@ -107,9 +113,9 @@ class Run:
         if options.resume and self.path.exists():
             self.restore()
         elif options.init:
-            with safe_open(str(options.init), "pt") as packed:
-                self.step.load_state_dict({k: packed.get_tensor(k) for k in packed.keys()}, strict=False)
-                self.done = int(packed.metadata()["done"])
+            saved = unpacked(options.init)
+            self.step.load_state_dict(saved["step"], strict=False)
+            self.done = saved["done"]
             self.drawn = {kind: self.done for kind in self.drawn}
             self.average = Average(self.step.exported())
         self.began = time.time() - self.spent
@@ -185,7 +191,7 @@ class Run:
         self.warm += 1
         generator = torch.Generator().manual_seed(self.options.seed * 1000003 + index)
         losses = self.step(tensors(batch, pad), self.progress(), generator, vision_only=vision_only)
-        loss = sum(WEIGHTS[k] * v for k, v in losses.items())
+        loss = sum(WEIGHTS[k] * (self.object_weight if k.startswith("object_") else 1.0) * v for k, v in losses.items())
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -250,6 +256,7 @@ def main():
     arguments.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt")
     arguments.add_argument("--init", type=Path, help="start from the weights of another run, packed by pack_checkpoint.py")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --init)")
+    arguments.add_argument("--sharpen", action="store_true", help="object prompts count as much as concepts, on the picture side too")
     arguments.add_argument("--resolution", type=int, default=288)
     arguments.add_argument("--rate", type=float, default=6e-4, help="AdamW's; Muon's follows")
     arguments.add_argument("--steps", type=int, default=10**9, help="stop after so many steps (for trying things)")

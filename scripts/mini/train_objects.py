@@ -2,7 +2,7 @@
 
     python train_objects.py --out FOLDER --minutes 25 [--seed 1]
 
-Goes on from FOLDER/checkpoint.pt of train.py, where object prompts had a small share of every step, and writes
+Goes on from FOLDER/checkpoint.pt of train.py (or from --init), where object prompts had a small share of every step, and writes
 checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends it early). Concepts do not change.
 """
 import argparse
@@ -20,6 +20,7 @@ from model import build_model, save_transformers
 from object_evaluation import measure_objects
 from object_losses import object_losses
 from optimizers import build_optimizers, rate_share, set_rate
+from pack_checkpoint import unpacked
 from step import WEIGHTS, Step
 from train import Threads, save_atomic
 
@@ -60,13 +61,18 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--minutes", type=float, default=25)
+    arguments.add_argument("--init", type=Path, help="go on from weights packed by pack_checkpoint.py instead of OUT/checkpoint.pt")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--rate", type=float, default=8e-4)
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here")
     arguments.add_argument("--threads", type=int, default=2)
     options = arguments.parse_args()
     path = options.out / "checkpoint.pt"
-    saved = torch.load(path, weights_only=True)
+    if options.init:
+        saved = unpacked(options.init)
+        (options.out / "log").mkdir(parents=True, exist_ok=True)
+    else:
+        saved = torch.load(path, weights_only=True)
     model = build_model(saved["resolution"])
     step = Step(model)
     step.load_state_dict(saved["step"])

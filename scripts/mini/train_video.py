@@ -2,8 +2,8 @@
 
     python train_video.py --out FOLDER --minutes 60 [--seed 1] [--resume]
 
-The last part of the recipe: goes on from FOLDER/checkpoint.pt of train_objects.py (with --resume from an earlier run of
-its own) and writes checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends it early). Only
+The last part of the recipe: goes on from FOLDER/checkpoint.pt of train_objects.py or from --init (with --resume from an
+earlier run of its own) and writes checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends it early). Only
 the parts learn that pictures do not use, so concepts and object prompts stay what they are. The export says that its
 memory is trained once objects are followed well enough.
 """
@@ -20,6 +20,7 @@ import torch
 from clip_batches import window_stream
 from model import build_model, save_transformers
 from optimizers import build_optimizers, rate_share, set_rate
+from pack_checkpoint import unpacked
 from step import Step
 from train import Threads, save_atomic
 from video_evaluation import measure_video
@@ -54,6 +55,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--minutes", type=float, default=60, help="time for this run, from its start")
+    arguments.add_argument("--init", type=Path, help="go on from weights packed by pack_checkpoint.py instead of OUT/checkpoint.pt")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--resume", action="store_true", help="go on with the memory in the checkpoint instead of a new one")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --resume)")
@@ -62,7 +64,11 @@ def main():
     arguments.add_argument("--validate-minutes", type=float, default=15)
     options = arguments.parse_args()
     path = options.out / "checkpoint.pt"
-    saved = torch.load(path, weights_only=True)
+    if options.init:
+        saved = unpacked(options.init)
+        (options.out / "log").mkdir(parents=True, exist_ok=True)
+    else:
+        saved = torch.load(path, weights_only=True)
     model = build_model(saved["resolution"])
     step = Step(model)
     step.load_state_dict(saved["step"])
