@@ -193,7 +193,7 @@ describe("turns", () => {
   });
 
   it("say so while they last", async () => {
-    const { open } = await world(things, {}, { delayMs: 5 });
+    const { open } = await world(things, {}, { delayMs: 200 });
     const session = await open(5);
     const work = session.addPrompt({ text: "thing" });
     await vi.waitFor(() => expect(session.status().state).toBe("processing"));
