@@ -222,12 +222,12 @@ describe("stopping", () => {
   });
 
   it("by closing in the middle ends the pass with a code and frees everything", async () => {
-    const { open, held } = await world(things);
+    const { open, held } = await world(things, {}, { delayMs: 3 });
     const session = await open(40);
     await session.addPrompt({ text: "thing" });
     const work = all(session.propagate());
     const waiting = session.addPrompt({ text: "dog" });
-    await vi.waitFor(() => expect(session.status().framesDone).toBeGreaterThan(3));
+    await vi.waitFor(() => expect(session.status().framesDone).toBeGreaterThan(3), { interval: 5 });
     await session.close();
     await expect(work).rejects.toMatchObject({ code: "SESSION_CLOSED" });
     await waiting.catch((error: unknown) => expect(error).toMatchObject({ code: "SESSION_CLOSED" }));
