@@ -188,7 +188,7 @@ it("64 callers, 2,000 requests, some stopped, some bad: all settle, all others a
   expect(all.bad).toBe(REQUESTS / 20);
   expect(all.ok + all.aborted + all.bad).toBe(REQUESTS);
   // The last ones to be stopped may have been answered before, with nobody after them.
-  expect(Math.abs(all.aborted - REQUESTS / 10)).toBeLessThan(REQUESTS / 100);
+  expect(Math.abs(all.aborted - REQUESTS / 10)).toBeLessThan(REQUESTS / 50);
   expect(kept).toBeGreaterThan(0.8 * stats.cache.maxBytes);
   expect(after).toBeLessThan(level * 1.05);
   // On a machine that is busy with others every program lags; what that costs an idle one is not our doing.
