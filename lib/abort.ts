@@ -44,6 +44,24 @@ export function onAbort(signal: AbortSignal | undefined, callback: () => void): 
   };
 }
 
+/**
+ * A controller that is aborted with the first of several signals and its reason. By hand instead of AbortSignal.any, which
+ * Node 20 keeps alive as long as the longest living of its signals: `unlink` must be called when the work is over.
+ */
+export function linkSignals(...signals: readonly (AbortSignal | undefined)[]): {
+  readonly controller: AbortController;
+  readonly unlink: () => void;
+} {
+  const controller = new AbortController();
+  const forget = signals.map((signal) => onAbort(signal, () => controller.abort(signal?.reason)));
+  return {
+    controller,
+    unlink: () => {
+      for (const one of forget) one();
+    },
+  };
+}
+
 /** Waits for work, but no longer than the signal: on abort it rejects at once, though the work may go on to its end. */
 export function until<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
   if (!signal) return work;

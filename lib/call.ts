@@ -1,4 +1,4 @@
-import { onAbort, readSignal } from "./abort.js";
+import { linkSignals, readSignal } from "./abort.js";
 import { describe } from "./describe.js";
 import { Sam3Error } from "./errors.js";
 import { type Logger, loggerOf } from "./logger.js";
@@ -48,9 +48,7 @@ export function startCall(
   const signal = readSignal(options?.signal);
   const timeoutMs = readTimeout(options?.timeoutMs) ?? defaults.timeoutMs;
   const id = readRequestId(options?.requestId) ?? defaults.id;
-  const controller = new AbortController();
-  // By hand instead of AbortSignal.any, which Node 20 keeps alive as long as the longest living of its signals.
-  const forget = onAbort(signal, () => controller.abort(signal?.reason));
+  const { controller, unlink } = linkSignals(signal);
   const timer = timeoutMs > 0 ? setTimeout(() => controller.abort(tooSlow(timeoutMs)), timeoutMs) : undefined;
   return {
     id,
@@ -59,7 +57,7 @@ export function startCall(
     logger: loggerOf(defaults.logger, id),
     end: () => {
       clearTimeout(timer);
-      forget();
+      unlink();
     },
   };
 }

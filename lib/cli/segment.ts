@@ -2,10 +2,10 @@ import { stat } from "node:fs/promises";
 import { Sam3Error } from "../errors.js";
 import { ConceptResult } from "../image/concept-result.js";
 import type { ObjectResult } from "../image/object-result.js";
-import type { DeviceChoice } from "../options.js";
-import { Sam3 } from "../sam3.js";
+import type { Sam3 } from "../sam3.js";
 import { defineCommand, type Io, usage } from "./command.js";
 import { errorLine, toSam3Error } from "./error-line.js";
+import { loadModel } from "./load-model.js";
 import { overlayFormat, planOverlays } from "./overlay-plan.js";
 import { ProgressBar } from "./progress.js";
 import { type ResultTarget, readResultTarget, type SegmentOutcome, writeResults } from "./result-files.js";
@@ -117,7 +117,7 @@ async function segmentAll(job: Job): Promise<number> {
     done.push({ file, error: { code: error.code, message: error.message } });
   };
   // The model is loaded only when there is a picture to look at.
-  const sam = missing.size === files.length ? undefined : await load(job);
+  const sam = missing.size === files.length ? undefined : await loadModel(job);
   try {
     for (const [i, file] of files.entries()) {
       bar.update(`segmenting ${file}`, i, files.length, String);
@@ -168,17 +168,6 @@ function textsOf(prompt: SegmentPrompt): readonly string[] | undefined {
   if (prompt.kind === "object") return undefined;
   const { text } = prompt.prompt;
   return typeof text === "string" ? [text] : text;
-}
-
-function load({ options, bar, io }: Job): Promise<Sam3> {
-  bar.update("loading the model", 0);
-  return Sam3.load({
-    model: options.model,
-    devices: options.device as DeviceChoice | undefined,
-    signal: io.signal,
-    onProgress: ({ stage, part, done, total }) =>
-      bar.update(`${stage === "verify" ? "checking" : "loading"} ${part}`, done, total, String),
-  });
 }
 
 /** Says at once what is no file; whether it is a picture shows later. */

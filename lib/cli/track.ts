@@ -1,12 +1,12 @@
-import type { DeviceChoice } from "../options.js";
 import { readSettings } from "../options.js";
-import { Sam3 } from "../sam3.js";
+
 import { openVideo } from "../video/sources/open-video.js";
 import { lookAt, takeVideo } from "../video/sources/video-input.js";
 import type { VideoInfo, VideoSource } from "../video/sources/video-source.js";
 import type { VideoSession } from "../video/video-session.js";
 import { OverlayWriter } from "../video/writer/overlay-writer.js";
 import { defineCommand, type Io, usage } from "./command.js";
+import { loadModel } from "./load-model.js";
 import { ProgressBar } from "./progress.js";
 import { JsonLines, OverlayOutput } from "./track-output.js";
 import { readTrackPlan, type TrackPlan } from "./track-plan.js";
@@ -98,7 +98,7 @@ async function track(job: Job): Promise<number> {
   if (taken.kind === "path") await lookAt(taken.path);
   const output = plan.out === undefined ? undefined : await openOverlay(job, plan.out);
   try {
-    await using sam = await load(job);
+    await using sam = await loadModel(job);
     await using session = await sam.video.open(file, {
       signal,
       ...(options.immediate ? { temporalDisambiguation: false } : {}),
@@ -185,15 +185,4 @@ async function openOverlay(
     await video.dispose();
     throw error;
   }
-}
-
-function load({ options, bar, io }: Job): Promise<Sam3> {
-  bar.update("loading the model", 0);
-  return Sam3.load({
-    model: options.model,
-    devices: options.device as DeviceChoice | undefined,
-    signal: io.signal,
-    onProgress: ({ stage, part, done, total }) =>
-      bar.update(`${stage === "verify" ? "checking" : "loading"} ${part}`, done, total, String),
-  });
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { onAbort, until } from "../abort.js";
+import { linkSignals, until } from "../abort.js";
 import type { Manifest } from "../bundle/manifest.js";
 import type { TextTokenizer } from "../bundle/tokenizer.js";
 import type { CacheEntryInfo, CacheStats, FeatureCache, Pin } from "../cache/feature-cache.js";
@@ -258,8 +258,7 @@ export class Engine {
     const { check } = request;
     if (!check) return this.#features(request, { signal, startedAt });
     // What the check throws ends the wait of this caller only, as its signal would.
-    const wait = new AbortController();
-    const forget = onAbort(signal, () => wait.abort(signal.reason));
+    const { controller: wait, unlink } = linkSignals(signal);
     let looked = false;
     const look = (size: Size) => {
       if (looked) return;
@@ -282,7 +281,7 @@ export class Engine {
       }
       return pin;
     } finally {
-      forget();
+      unlink();
       looks.delete(look);
       if (looks.size === 0 && this.#looks.get(picture) === looks) this.#looks.delete(picture);
     }

@@ -76,6 +76,17 @@ def mirrored(batch):
     return {**turned, "objects": objects, "pairs": pairs}
 
 
+def hand_over(queue, item, parent):
+    """Puts an item into the queue when there is room; ends this process when its parent is gone."""
+    while True:
+        try:
+            queue.put(item, timeout=5)
+            return
+        except Full:
+            if os.getppid() != parent:
+                os._exit(0)
+
+
 def _work(queue, start, step, kind, arguments):
     from tokenizer import MiniTokenizer
 
@@ -90,13 +101,7 @@ def _work(queue, start, step, kind, arguments):
         if drawn[0] != of:
             drawn = of, make_batch(index=of, tokenize=tokenize, stream=STREAMS.index(kind), **shares(kind, of), **arguments)
         item = (index, mirrored(drawn[1]) if kind == "vision" and index % 2 else drawn[1])
-        while True:
-            try:
-                queue.put(item, timeout=5)
-                break
-            except Full:
-                if os.getppid() != parent:
-                    os._exit(0)
+        hand_over(queue, item, parent)
         index += step
 
 

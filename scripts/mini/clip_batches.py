@@ -1,12 +1,11 @@
 """Training clips drawn in worker processes: a short window of a clip as numpy arrays, a function of (seed, index)."""
 import multiprocessing
 import os
-from queue import Full
 
 import cv2
 import numpy as np
 
-from batches import MASK_CELLS, squash, squash_mask
+from batches import MASK_CELLS, hand_over, squash, squash_mask
 from clips import draw_clip
 
 OBJECTS = 4  # followed per window at most
@@ -61,14 +60,7 @@ def _work(queue, start, seed, resolution, frames):
     cv2.setNumThreads(1)
     parent, index = os.getppid(), start
     while True:
-        item = (index, make_window(seed, index, frames, resolution))
-        while True:
-            try:
-                queue.put(item, timeout=5)
-                break
-            except Full:
-                if os.getppid() != parent:
-                    os._exit(0)
+        hand_over(queue, (index, make_window(seed, index, frames, resolution)), parent)
         index += 1
 
 

@@ -20,6 +20,14 @@ def unpacked(path):
     }
 
 
+def start_from(out, init):
+    """What a run in folder `out` goes on from: packed weights, or its own checkpoint.pt where init is None."""
+    if init is None:
+        return torch.load(out / "checkpoint.pt", weights_only=True)
+    (out / "log").mkdir(parents=True, exist_ok=True)
+    return unpacked(init)
+
+
 if __name__ == "__main__":
     saved = torch.load(sys.argv[1], weights_only=True)
     weights = {k: v.contiguous().clone() for k, v in saved["step"].items()}

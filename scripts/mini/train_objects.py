@@ -20,7 +20,7 @@ from model import build_model, save_transformers
 from object_evaluation import measure_objects
 from object_losses import object_losses
 from optimizers import build_optimizers, rate_share, set_rate
-from pack_checkpoint import unpacked
+from pack_checkpoint import start_from
 from step import WEIGHTS, Step
 from train import Threads, save_atomic
 
@@ -68,11 +68,7 @@ def main():
     arguments.add_argument("--threads", type=int, default=2)
     options = arguments.parse_args()
     path = options.out / "checkpoint.pt"
-    if options.init:
-        saved = unpacked(options.init)
-        (options.out / "log").mkdir(parents=True, exist_ok=True)
-    else:
-        saved = torch.load(path, weights_only=True)
+    saved = start_from(options.out, options.init)
     model = build_model(saved["resolution"])
     step = Step(model)
     step.load_state_dict(saved["step"])

@@ -16,6 +16,7 @@ import type { VideoState } from "../rules/state.js";
 import { trackScore } from "../rules/track-score.js";
 import { Handles } from "./handles.js";
 import type { StoredObject } from "./result-store.js";
+import { AS_PROMPTED, handlesOf, seededRows } from "./seeded.js";
 import { NO_EXEMPLARS, type SessionPrompt, type SessionTrack } from "./session-track.js";
 import type { TrackMemory } from "./track-memories.js";
 import type { TrackerCalls } from "./tracker-calls.js";
@@ -144,7 +145,7 @@ async function trackAll(
   const others = all.filter((track) => !masked.includes(track));
   const tracked = new Map<SessionTrack, Tracked>();
   const put = (list: readonly SessionTrack[], answer: NativeTracked) => {
-    for (const handle of handlesOf(answer)) scope.add(handle);
+    scope.addAll(handlesOf(answer));
     list.forEach((track, row) => {
       tracked.set(track, {
         track,
@@ -342,23 +343,11 @@ class FrameMemory {
       const { masks } = detections;
       const items = born.map(({ detection }) => ({ masks, row: detection }));
       const seeded = await calls.seed({ features, items });
-      for (const handle of handlesOf(seeded)) this.#scope.add(handle);
-      born.forEach((_, row) => {
-        const objectScore = seeded.objectScores[row] ?? 0;
-        rows.push({
-          masks: seeded.masks,
-          row,
-          pointers: seeded.pointers,
-          pointerRow: row,
-          objectScore,
-          group: -1,
-        });
-      });
+      this.#scope.addAll(handlesOf(seeded));
+      rows.push(...seededRows(seeded));
     }
     if (rows.length === 0) return;
-    const made = this.#scope.addAll(
-      await calls.remember({ features, rows, binarize: true, throughSquare: true, constrain: false }),
-    );
+    const made = this.#scope.addAll(await calls.remember({ features, rows, ...AS_PROMPTED }));
     [...prompted, ...again].forEach((it, i) => {
       const memory = made[i];
       if (memory) this.#take(it, memory, it.prompted);
@@ -485,9 +474,4 @@ async function read(
 function rowsOf(detections: NativeDetections | undefined): NativeMaskRow[] {
   if (!detections) return [];
   return Array.from(detections.scores, (_, row) => ({ masks: detections.masks, row }));
-}
-
-/** `cleaned` is `masks` where nothing was to be cleaned. */
-function handlesOf({ masks, cleaned, pointers }: NativeTracked) {
-  return cleaned === masks ? [masks, pointers] : [masks, cleaned, pointers];
 }

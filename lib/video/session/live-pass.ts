@@ -1,4 +1,4 @@
-import { onAbort } from "../../abort.js";
+import { linkSignals } from "../../abort.js";
 import { Sam3Error } from "../../errors.js";
 import type { VideoSource } from "../sources/video-source.js";
 import { FrameFeed } from "./frame-feed.js";
@@ -27,8 +27,7 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
       `These frames have ${width}×${height} pixels, the session's earlier ones ${core.size.width}×${core.size.height}. Open another session for them.`,
     );
   }
-  const stop = new AbortController();
-  const forget = [signal, core.stopped].map((one) => onAbort(one, () => stop.abort(one?.reason)));
+  const { controller: stop, unlink } = linkSignals(signal, core.stopped);
   const calls = new TrackerCalls(core.place.replica, stop.signal);
   const feed = new FrameFeed({
     frames: frames.frames({ signal: stop.signal }),
@@ -38,7 +37,7 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
   });
   const close = async () => {
     stop.abort();
-    for (const one of forget) one();
+    unlink();
     await feed.close();
   };
   core.closers.add(close);

@@ -1,4 +1,4 @@
-import { onAbort } from "../../abort.js";
+import { linkSignals } from "../../abort.js";
 import { EMPTY_BUFFER, holdFrame, type OutputBuffer, releaseFrames } from "../rules/output-buffer.js";
 import type { Pass } from "../rules/prune-memories.js";
 import { FrameFeed } from "./frame-feed.js";
@@ -101,8 +101,7 @@ class PassReader {
   readonly #core: SessionCore;
   readonly #order: PassOrder;
   #feed: FrameFeed | undefined;
-  #stop = new AbortController();
-  #forget: (() => void)[] = [];
+  #linked = linkSignals();
   /** The frame the feed gives next. */
   #next = 0;
 
@@ -133,8 +132,8 @@ class PassReader {
   readonly close = async (): Promise<void> => {
     const feed = this.#feed;
     this.#feed = undefined;
-    this.#stop.abort();
-    for (const one of this.#forget) one();
+    this.#linked.controller.abort();
+    this.#linked.unlink();
     await feed?.close();
   };
 
@@ -144,9 +143,8 @@ class PassReader {
     const { source } = core;
     if (!source) return;
     const { reverse, signal, ahead, start, count } = this.#order;
-    const stop = new AbortController();
-    this.#stop = stop;
-    this.#forget = [signal, core.stopped].map((one) => onAbort(one, () => stop.abort(one?.reason)));
+    this.#linked = linkSignals(signal, core.stopped);
+    const stop = this.#linked.controller;
     const calls = new TrackerCalls(core.place.replica, stop.signal);
     this.#next = index;
     this.#feed = new FrameFeed({

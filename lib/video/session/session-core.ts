@@ -1,4 +1,4 @@
-import { onAbort, throwIfAborted } from "../../abort.js";
+import { linkSignals, throwIfAborted } from "../../abort.js";
 import type { SessionPlace } from "../../devices/device-pool.js";
 import { Sam3Error } from "../../errors.js";
 import { Gate } from "../../gate.js";
@@ -11,6 +11,7 @@ import { FrameFeatures } from "./frame-features.js";
 import { computeFrame, type FrameOutcome } from "./frame-step.js";
 import { disposeOnce, Handles } from "./handles.js";
 import { type FrameEntry, ResultStore, type StoredObject } from "./result-store.js";
+import { AS_PROMPTED, handlesOf, seededRows } from "./seeded.js";
 import { type FrameExemplars, type ObjectInput, SessionPrompt, SessionTrack } from "./session-track.js";
 import type { TrackMemory } from "./track-memories.js";
 import { TrackerCalls } from "./tracker-calls.js";
@@ -149,14 +150,13 @@ export class SessionCore {
   /** Runs an operation when its turn comes; the signal ends it in line or at work. */
   async operate<T>(signal: AbortSignal | undefined, work: (calls: TrackerCalls) => Promise<T>): Promise<T> {
     this.assertUsable();
-    const both = new AbortController();
-    const forget = [signal, this.#stop.signal].map((one) => onAbort(one, () => both.abort(one?.reason)));
+    const { controller, unlink } = linkSignals(signal, this.#stop.signal);
     try {
-      return await this.#line.pass(both.signal, async () => {
+      return await this.#line.pass(controller.signal, async () => {
         this.assertUsable();
         this.#working++;
         try {
-          return await work(new TrackerCalls(this.place.replica, both.signal));
+          return await work(new TrackerCalls(this.place.replica, controller.signal));
         } catch (error) {
           throw this.#judge(error);
         } finally {
@@ -165,7 +165,7 @@ export class SessionCore {
         }
       });
     } finally {
-      for (const one of forget) one();
+      unlink();
     }
   }
 
@@ -176,19 +176,18 @@ export class SessionCore {
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    const both = new AbortController();
-    const forget = [signal, this.#stop.signal].map((one) => onAbort(one, () => both.abort(one?.reason)));
+    const { controller, unlink } = linkSignals(signal, this.#stop.signal);
     try {
       await new Promise<void>((resolve, reject) => {
         this.#passes
-          .pass(both.signal, () => {
+          .pass(controller.signal, () => {
             resolve();
             return ended;
           })
           .catch(reject);
       });
     } finally {
-      for (const one of forget) one();
+      unlink();
     }
     return end;
   }
@@ -498,22 +497,8 @@ export class SessionCore {
         counts: entry.objects.get(id)?.counts ?? new Uint32Array(0),
       }));
       const seeded = await calls.seed({ features, items });
-      for (const handle of new Set([seeded.masks, seeded.cleaned, seeded.pointers])) scope.add(handle);
-      const rows = lost.map((_, row) => ({
-        masks: seeded.masks,
-        row,
-        pointers: seeded.pointers,
-        pointerRow: row,
-        objectScore: seeded.objectScores[row] ?? 0,
-        group: -1,
-      }));
-      const made = await calls.remember({
-        features,
-        rows,
-        binarize: true,
-        throughSquare: true,
-        constrain: false,
-      });
+      scope.addAll(handlesOf(seeded));
+      const made = await calls.remember({ features, rows: seededRows(seeded), ...AS_PROMPTED });
       lost.forEach((track, i) => {
         const memory = made[i];
         if (memory) track.memories.set(before, { memory, conditioning: false, effectiveIou: 1 });

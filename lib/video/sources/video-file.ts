@@ -1,4 +1,4 @@
-import { onAbort, until } from "../../abort.js";
+import { linkSignals, until } from "../../abort.js";
 import { backward, type ForwardSource } from "./backward.js";
 import { type DecodedFrame, DecodingStopped, type VideoDecoder } from "./decoder.js";
 import { FrameIndex } from "./frame-index.js";
@@ -103,20 +103,16 @@ export class VideoFile implements VideoSource {
 
   async *#ahead(range: FrameRange): AsyncGenerator<VideoFrame, void, void> {
     const { name, readAhead: most, stallTimeoutMs } = this.#options;
-    // By hand instead of AbortSignal.any, which Node 20 keeps alive as long as the longest living of its signals.
-    const either = new AbortController();
-    const forget = [range.signal, this.#disposal.signal].map((signal) =>
-      onAbort(signal, () => either.abort(signal?.reason)),
-    );
+    const { controller, unlink } = linkSignals(range.signal, this.#disposal.signal);
     try {
       yield* readAhead((signal) => this.#produce(range, signal), {
         most,
         stallTimeoutMs,
         name,
-        signal: either.signal,
+        signal: controller.signal,
       });
     } finally {
-      for (const undo of forget) undo();
+      unlink();
     }
   }
 
