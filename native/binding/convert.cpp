@@ -60,7 +60,7 @@ Napi::Object pixels_data(const Napi::Object& item) {
 }
 
 std::vector<std::int32_t> read_ids(const Napi::Object& item) {
-  return copy_typed<std::int32_t>(item, "ids", napi_int32_array, "an Int32Array");
+  return copy_integers(item, "ids");
 }
 
 ConceptPrompt read_concept(const Napi::Object& item) {
@@ -78,7 +78,7 @@ ObjectPrompt read_object(const Napi::Object& item) {
   ObjectPrompt prompt;
   prompt.image = FeaturesHandle::from(item.Get("features"));
   prompt.points = copy_floats(item, "points");
-  prompt.labels = copy_typed<std::int32_t>(item, "labels", napi_int32_array, "an Int32Array");
+  prompt.labels = copy_integers(item, "labels");
   prompt.has_mask = !item.Get("mask").IsNull();
   if (prompt.has_mask) prompt.mask = copy_floats(item, "mask");
   prompt.multimask = read_flag(item, "multimask");

@@ -23,10 +23,6 @@ Napi::Array as_list(const Napi::Value& value, const char* what) {
   return value.As<Napi::Array>();
 }
 
-std::vector<std::int32_t> copy_integers(const Napi::Object& object, const char* key) {
-  return copy_typed<std::int32_t>(object, key, napi_int32_array, "an Int32Array");
-}
-
 }  // namespace
 
 DetectRequest read_detect(const Napi::Object& request) {

@@ -57,6 +57,10 @@ std::vector<float> copy_floats(const Napi::Object& object, const char* key) {
   return copy_typed<float>(object, key, napi_float32_array, "a Float32Array");
 }
 
+std::vector<std::int32_t> copy_integers(const Napi::Object& object, const char* key) {
+  return copy_typed<std::int32_t>(object, key, napi_int32_array, "an Int32Array");
+}
+
 Napi::Number number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
 
 void write_runs(Napi::Env env, Napi::Object& object, const RunLengths& mask) {

@@ -24,6 +24,7 @@ Napi::Object read_object_of(const Napi::Object& object, const char* key);
 Napi::Array read_array(const Napi::Object& object, const char* key);
 std::array<double, 3> read_triple(const Napi::Object& object, const char* key);
 std::vector<float> copy_floats(const Napi::Object& object, const char* key);
+std::vector<std::int32_t> copy_integers(const Napi::Object& object, const char* key);
 Napi::Number number(Napi::Env env, double value);
 
 template <class T>

@@ -53,4 +53,9 @@ void finish_work_on(c10::Device device) {
 
 at::Tensor to_cpu_floats(const at::Tensor& tensor) { return tensor.to(at::kCPU, at::kFloat).contiguous(); }
 
+std::vector<float> to_vector(const at::Tensor& tensor) {
+  const at::Tensor values = to_cpu_floats(tensor);
+  return {values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel()};
+}
+
 }  // namespace sam3

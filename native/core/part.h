@@ -23,4 +23,7 @@ void finish_work_on(c10::Device device);
 
 at::Tensor to_cpu_floats(const at::Tensor& tensor);
 
+// The same as plain numbers, row by row.
+std::vector<float> to_vector(const at::Tensor& tensor);
+
 }  // namespace sam3

@@ -18,11 +18,6 @@ namespace {
 
 constexpr double no_object_logit = -1024;
 
-std::vector<float> to_vector(const at::Tensor& tensor) {
-  const at::Tensor values = to_cpu_floats(tensor);
-  return {values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel()};
-}
-
 std::int64_t frames_of(const TrackItem& item) { return static_cast<std::int64_t>(item.memories.size()); }
 std::int64_t pointers_of(const TrackItem& item) { return static_cast<std::int64_t>(item.pointers.size()); }
 

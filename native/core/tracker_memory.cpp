@@ -192,9 +192,8 @@ Tracked Tracker::seed(const SeedRequest& request) {
   for (const Decoded& piece : pieces) {
     masks.push_back(piece.masks);
     pointers.push_back(piece.pointers);
-    const at::Tensor scores = to_cpu_floats(piece.object_scores);
-    tracked.object_scores.insert(tracked.object_scores.end(), scores.const_data_ptr<float>(),
-                                 scores.const_data_ptr<float>() + scores.numel());
+    const auto scores = to_vector(piece.object_scores);
+    tracked.object_scores.insert(tracked.object_scores.end(), scores.begin(), scores.end());
   }
   tracked.quality.assign(tracked.object_scores.size(), 1.0f);
   tracked.masks = own_masks(at::cat(masks), std::move(given));
