@@ -34,7 +34,7 @@ const headerSchema = z.strictObject({
   correctionsCondition: z.boolean(),
   nextPrompt: id,
   framesDone: index,
-  reverse: z.boolean(),
+  reverse: z.boolean().nullable(),
   newest: z.strictObject({ index, time: z.number() }).nullable(),
   state: z.strictObject({
     nextId: id,

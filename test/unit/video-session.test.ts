@@ -82,6 +82,17 @@ describe("tracking by words", () => {
     expect(session.objects.map(({ id }) => id)).toEqual([0]);
   });
 
+  it("takes back what nothing confirms backward in time too, what the prompt's own frame showed among it", async () => {
+    const ghost = mover("b", { score: (frame) => (frame === 39 ? 0.9 : 0) });
+    const { open } = await world([mover("a"), ghost]);
+    const session = await open(40);
+    const { frame } = await session.addPrompt({ frame: 39, text: "thing" });
+    expect(frame?.objects.map(({ id }) => id)).toEqual([0, 1]);
+    const frames = await all(session.propagate({ direction: "backward" }));
+    expect(frames.flatMap(({ index, removedIds }) => removedIds.map((id) => [index, id]))).toEqual([[31, 1]]);
+    expect(session.objects.map(({ id }) => id)).toEqual([0]);
+  });
+
   it("holds frames back for fifteen, and not at all without temporal disambiguation", async () => {
     const { open } = await world([mover("a")]);
     const delayed = await open(40, { framesAhead: 1 });
@@ -422,6 +433,29 @@ describe("memory without end", () => {
     await session.close();
     expect(held()).toEqual({ features: 0, masks: 0, pointers: 0, memories: 0 });
     expect(state.liveTexts).toBe(0);
+  });
+
+  it("counts what was encoded ahead, in a clip and live", async () => {
+    const { open, sam, state, held } = await world([mover("a")]);
+    const live = await sam.video.open(null, { framesAhead: 3 });
+    const clip = await open(40, { ...plain, framesAhead: 3 });
+    async function* camera() {
+      for (let i = 0; i < 40; i++) yield frameOf(i);
+    }
+    for (const session of [live, clip]) {
+      await session.addPrompt({ text: "thing" });
+      const before = held();
+      const frames = session === live ? session.stream(camera()) : session.propagate();
+      for (let i = 0; i < 5; i++) await frames.next();
+      // Until what is ahead was encoded.
+      const ahead = 3;
+      await expect.poll(() => held().features).toBe(before.features + ahead + (session === live ? 1 : 0));
+      const { features, memories } = held();
+      const bytes = features * state.featureBytes + memories * state.memoryBytes;
+      const others = session === live ? 0 : live.status().deviceBytes;
+      expect(session.status().deviceBytes).toBe(bytes + (session === live ? 64 : 128) - others);
+      await frames.return();
+    }
   });
 
   it("moves what is over the device's budget to main memory, and back when it is needed", async () => {

@@ -108,7 +108,7 @@ async function stepAt(
 ): Promise<LeavingFrame> {
   const frame = await core.featuresOf(calls, index);
   const mode: StepMode = {
-    reverse: core.reverse,
+    reverse: core.reverse ?? false,
     streaming: core.source === null,
     prompted: true,
     passes: [

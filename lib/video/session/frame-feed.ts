@@ -23,6 +23,8 @@ export class FrameFeed {
   readonly #parts: FeedParts;
   readonly #frames: AsyncIterator<VideoFrame>;
   readonly #coming: Promise<FedFrame | undefined>[] = [];
+  /** Features that came and were not given out yet. */
+  readonly #waiting = new Set<NativeFeatures>();
   #reading: Promise<unknown> = Promise.resolve();
   #ended = false;
 
@@ -31,11 +33,19 @@ export class FrameFeed {
     this.#frames = parts.frames[Symbol.asyncIterator]();
   }
 
+  /** Bytes on the device of what was encoded ahead. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const features of this.#waiting) bytes += features.bytes;
+    return bytes;
+  }
+
   /** The next frame; undefined at the end. Throws what reading or encoding it failed with. */
   async next(): Promise<FedFrame | undefined> {
     this.#fill(1);
     const coming = this.#coming.shift();
     const frame = await coming;
+    if (frame?.features) this.#waiting.delete(frame.features);
     if (frame) this.#fill(this.#parts.ahead);
     else this.#ended = true;
     return frame;
@@ -46,7 +56,9 @@ export class FrameFeed {
     this.#ended = true;
     const ends = await Promise.allSettled(this.#coming.splice(0));
     for (const end of ends) {
-      if (end.status === "fulfilled" && end.value?.features) disposeOnce(end.value.features);
+      if (end.status !== "fulfilled" || !end.value?.features) continue;
+      this.#waiting.delete(end.value.features);
+      disposeOnce(end.value.features);
     }
     await this.#frames.return?.();
   }
@@ -72,6 +84,7 @@ export class FrameFeed {
     }
     const { index, time } = value;
     const features = this.#parts.wanted(index) ? await this.#parts.encode(value) : undefined;
+    if (features) this.#waiting.add(features);
     return { index, time, features };
   }
 }

@@ -4,7 +4,7 @@ import type { VideoSource } from "../sources/video-source.js";
 import { FrameFeed } from "./frame-feed.js";
 import { disposeOnce } from "./handles.js";
 import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
-import type { SessionCore } from "./session-core.js";
+import type { RunningPass, SessionCore } from "./session-core.js";
 import { TrackerCalls } from "./tracker-calls.js";
 
 export interface LiveOrder {
@@ -35,12 +35,17 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
     wanted: () => true,
     ahead,
   });
-  const close = async () => {
-    stop.abort();
-    unlink();
-    await feed.close();
+  const pass: RunningPass = {
+    get deviceBytes() {
+      return feed.bytes;
+    },
+    async close() {
+      stop.abort();
+      unlink();
+      await feed.close();
+    },
   };
-  core.closers.add(close);
+  core.running.add(pass);
   core.turn(false);
   try {
     const first = core.newest ? core.newest.index + 1 : 0;
@@ -70,7 +75,7 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
       }
     }
   } finally {
-    core.closers.delete(close);
-    await close();
+    core.running.delete(pass);
+    await pass.close();
   }
 }

@@ -5,7 +5,7 @@ import { FrameFeed } from "./frame-feed.js";
 import { disposeOnce } from "./handles.js";
 import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
 import type { FrameEntry } from "./result-store.js";
-import type { SessionCore, StepResult } from "./session-core.js";
+import type { RunningPass, SessionCore, StepResult } from "./session-core.js";
 import { TrackerCalls } from "./tracker-calls.js";
 
 /** One way through the clip. */
@@ -30,7 +30,7 @@ const READ_ON = 32;
  */
 export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenerator<LeavingFrame> {
   const reader = new PassReader(core, order);
-  core.closers.add(reader.close);
+  core.running.add(reader);
   core.turn(order.reverse);
   try {
     let buffer: OutputBuffer<LeavingFrame> = EMPTY_BUFFER;
@@ -50,7 +50,7 @@ export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenera
     }
     yield* releaseFrames(buffer).leaving;
   } finally {
-    core.closers.delete(reader.close);
+    core.running.delete(reader);
     await reader.close();
   }
 }
@@ -97,7 +97,7 @@ async function step(
 }
 
 /** The clip's frames as a pass needs them, encoded ahead. */
-class PassReader {
+class PassReader implements RunningPass {
   readonly #core: SessionCore;
   readonly #order: PassOrder;
   #feed: FrameFeed | undefined;
@@ -108,6 +108,10 @@ class PassReader {
   constructor(core: SessionCore, order: PassOrder) {
     this.#core = core;
     this.#order = order;
+  }
+
+  get deviceBytes(): number {
+    return this.#feed?.bytes ?? 0;
   }
 
   /** The frame of that index; its features are the caller's. Undefined where the video has ended. */
@@ -129,13 +133,13 @@ class PassReader {
   }
 
   /** Frees what was read ahead. */
-  readonly close = async (): Promise<void> => {
+  async close(): Promise<void> {
     const feed = this.#feed;
     this.#feed = undefined;
     this.#linked.controller.abort();
     this.#linked.unlink();
     await feed?.close();
-  };
+  }
 
   async #open(index: number): Promise<void> {
     await this.close();

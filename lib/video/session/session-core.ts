@@ -36,6 +36,14 @@ export interface CoreParts {
   readonly correctionsCondition: boolean;
 }
 
+/** A pass that is under way. */
+export interface RunningPass {
+  /** Of frames encoded ahead. */
+  readonly deviceBytes: number;
+  /** Stops it and frees what was read ahead. */
+  close(): Promise<void>;
+}
+
 /** What of a frame is to be computed. */
 export interface Todo {
   readonly prompts: readonly SessionPrompt[];
@@ -81,14 +89,14 @@ export class SessionCore {
   /** Frames computed so far, those computed again counted again. */
   framesDone = 0;
   lastUsedAt = Date.now();
-  /** Direction of the last pass. */
-  reverse = false;
+  /** Direction of the last pass; null before the first one. */
+  reverse: boolean | null = null;
   /** Pixels of every frame; of a live session once the first one has come. */
   size: { readonly width: number; readonly height: number };
   /** The newest frame of a live session. */
   newest: { readonly index: number; readonly time: number } | undefined;
   /** What must be closed before the session is. */
-  readonly closers = new Set<() => Promise<void>>();
+  readonly running = new Set<RunningPass>();
   readonly #line = new Gate({ atOnce: 1 });
   readonly #passes = new Gate({ atOnce: 1 });
   readonly #stop = new AbortController();
@@ -129,9 +137,10 @@ export class SessionCore {
     return this.source?.info.frameCount ?? null;
   }
 
-  /** Bytes on the device: memories, features of frames and of texts. */
+  /** Bytes on the device: memories, features of frames, those encoded ahead among them, and of texts. */
   get deviceBytes(): number {
     let bytes = this.features.bytes;
+    for (const pass of this.running) bytes += pass.deviceBytes;
     for (const prompt of this.prompts.values()) bytes += prompt.bytes;
     return bytes + this.#memoryBytes("device");
   }
@@ -378,12 +387,12 @@ export class SessionCore {
     this.state = EMPTY_STATE;
     this.nextPrompt = 0;
     this.framesDone = 0;
-    this.reverse = false;
+    this.reverse = null;
   }
 
   /** What was given out before time turned stays. */
   turn(reverse: boolean): void {
-    if (this.reverse !== reverse) {
+    if (this.reverse !== null && this.reverse !== reverse) {
       this.state = settleTracks(
         this.state,
         this.state.tracks.map(({ id }) => id),
@@ -400,7 +409,7 @@ export class SessionCore {
 
   async #close(reason: Sam3Error): Promise<number> {
     this.#stop.abort(reason);
-    await Promise.allSettled([...this.closers].map((close) => close()));
+    await Promise.allSettled([...this.running].map((pass) => pass.close()));
     // What runs holds handles: it must have ended.
     await this.#line.pass(undefined, async () => {});
     const bytes = this.deviceBytes;
