@@ -12,6 +12,8 @@ import { checkLibtorch, findAddon } from "../native/load.js";
 import { type LibtorchSource, resolveLibtorch } from "../native/resolve-libtorch.js";
 import { readSettings } from "../options.js";
 import { packageRoot } from "../package-root.js";
+import { HERE } from "../video/sources/choose-decoder.js";
+import { listDecoders, type VideoDecoders } from "../video/sources/list-decoders.js";
 import { toSam3Error } from "./error-line.js";
 import { environmentFolder, isEnvironmentReady } from "./python-environment.js";
 import { version } from "./version.js";
@@ -51,7 +53,10 @@ export interface DoctorReport {
     readonly resolution: number;
     readonly dtype: string;
   } | null;
+  /** Of pictures. */
   readonly decoders: { readonly version: string; readonly formats: readonly string[] } | null;
+  /** Decoders of video files. */
+  readonly video: VideoDecoders | null;
   readonly python: { readonly path: string; readonly version: string; readonly ready: boolean } | null;
   readonly problems: readonly Problem[];
 }
@@ -81,6 +86,12 @@ export async function inspectMachine(options: {
   const probed = fits ? await attempt(() => probeAddon(env, signal)) : null;
   const bundle = await attempt(() => inspectBundle(settings?.model ?? options.model ?? "mini", signal));
   const decoders = await attempt(inspectDecoders);
+  const video = await attempt(() =>
+    listDecoders({ decoder: settings?.videoDecoder ?? "auto", ffmpeg: settings?.ffmpeg }, signal, {
+      ...HERE,
+      env,
+    }),
+  );
   return {
     usable: problems.length === 0 && probed !== null && bundle !== null,
     version: version(),
@@ -98,6 +109,7 @@ export async function inspectMachine(options: {
     devices: probed?.devices ?? [],
     bundle,
     decoders,
+    video,
     python: await inspectPython(env),
     problems,
   };

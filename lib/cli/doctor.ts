@@ -1,11 +1,13 @@
 import { formatBytes } from "../libtorch/disk.js";
 import { defineCommand, usage } from "./command.js";
 import { type DoctorReport, inspectMachine } from "./doctor-report.js";
+import { type Line, videoLines } from "./video-lines.js";
 
 /** `sam3 doctor`: what is here, what is missing, and what to do about it. */
 export const doctorCommand = defineCommand({
   name: "doctor",
-  summary: "Says in one screen what was found: libtorch, addon, devices, model, decoders.",
+  summary:
+    "Says in one screen what was found: libtorch, addon, devices, model, decoders of pictures and videos.",
   usage: ["sam3 doctor [--json]"],
   options: {
     model: {
@@ -25,8 +27,8 @@ export const doctorCommand = defineCommand({
 });
 
 function screen(report: DoctorReport): string {
-  const { addon, libtorch, bundle, decoders, python } = report;
-  const lines: [string, string][] = [
+  const { addon, libtorch, bundle, decoders, video, python } = report;
+  const lines: Line[] = [
     ["sam3-node", report.version],
     ["Node", `${report.node} on ${report.platform}${report.glibc ? `, glibc ${report.glibc}` : ""}`],
     [
@@ -45,10 +47,12 @@ function screen(report: DoctorReport): string {
         ? `${addon.path}, for libtorch ${addon.builtFor}${addon.loads ? "" : ", not loaded"}`
         : "not found",
     ],
-    ...report.devices.map(({ id, name, totalBytes, freeBytes }, i): [string, string] => [
-      i === 0 ? "devices" : "",
-      `${id}: ${name}, ${formatBytes(totalBytes)}, ${formatBytes(freeBytes)} free`,
-    ]),
+    ...report.devices.map(
+      ({ id, name, totalBytes, freeBytes }, i): Line => [
+        i === 0 ? "devices" : "",
+        `${id}: ${name}, ${formatBytes(totalBytes)}, ${formatBytes(freeBytes)} free`,
+      ],
+    ),
     [
       "model",
       bundle ? `${bundle.name} (${bundle.resolution} px, ${bundle.dtype}) in ${bundle.path}` : "not found",
@@ -57,6 +61,7 @@ function screen(report: DoctorReport): string {
       "decoders",
       decoders ? `sharp ${decoders.version}: ${decoders.formats.join(", ")}` : "sharp does not load",
     ],
+    ...(video ? videoLines(video) : [["video", "not known"] satisfies Line]),
     [
       "Python",
       python

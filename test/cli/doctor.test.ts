@@ -2,6 +2,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { videoLines } from "../../lib/cli/video-lines.js";
+import { FFMPEG } from "../unit/video-clips.js";
 import { sam3, TINY } from "./support/cli.js";
 
 let home: string;
@@ -35,6 +37,7 @@ test("--json says the same to programs", async () => {
   expect(report.libtorch.version).toMatch(/^2\.13\./);
   expect(report.devices[0]).toMatchObject({ id: "cpu" });
   expect(report.decoders.formats).toContain("jpeg");
+  expect(report.video.order).toContain("node-av");
 });
 
 test("works without libtorch, bundle and Python, and names the remedies", async () => {
@@ -66,6 +69,39 @@ test("says which version is wrong", async () => {
   const { code, stdout } = await sam3(["doctor", "--model", TINY], { env: { SAM3_LIBTORCH: old } });
   expect(code).toBe(1);
   expect(stdout).toMatch(/LIBTORCH_VERSION: .*2\.4\.1.*2\.13/);
+});
+
+test("says what decodes videos, and what is to be done where nothing does", async () => {
+  const path = { PATH: home, Path: home };
+  const all = JSON.parse((await sam3(["doctor", "--json", "--model", TINY], { env: path })).stdout);
+  expect(all.video).toMatchObject({
+    nodeAv: { version: expect.stringMatching(/^6\.\d+\.\d+/), ffmpeg: expect.stringMatching(/\d/) },
+    ffmpeg: null,
+    order: ["node-av"],
+  });
+  await writeFile(join(home, "ffmpeg"), `#!/bin/sh\nexec ${FFMPEG} "$@"\n`, { mode: 0o755 });
+  const both = await sam3(["doctor", "--model", TINY], { env: path });
+  expect(both.stdout).toMatch(
+    /video +node-av 6\S* with FFmpeg \S+, is used\n +ffmpeg \S+ in \S+, is used for what/,
+  );
+  // Named, it comes first; videos that cannot be decoded leave pictures as they are.
+  const named = { ...path, SAM3_FFMPEG: process.execPath, SAM3_VIDEO_DECODER: "ffmpeg" };
+  const { code, stdout } = await sam3(["doctor", "--model", TINY], { env: named });
+  expect(stdout).toMatch(/video +node-av .*, is not used, as set\n +\S+ is no ffmpeg that runs/);
+  expect(code).toBe(0);
+});
+
+test("says what to install for videos", () => {
+  const none = videoLines({ nodeAv: null, ffmpeg: null, order: [] });
+  expect(none.map(([, text]) => text)).toEqual([
+    "node-av not installed: npm install node-av",
+    "no ffmpeg on the path",
+    "so video files cannot be decoded; folders of pictures can",
+  ]);
+  const program = { path: "/bin/ffmpeg", version: "7.1" };
+  expect(videoLines({ nodeAv: null, ffmpeg: program, order: ["ffmpeg"] })[1]?.[1]).toBe(
+    "ffmpeg 7.1 in /bin/ffmpeg, is used",
+  );
 });
 
 test("a setting that cannot be read is a problem, not a crash", async () => {

@@ -8,6 +8,7 @@ import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
 import { Sam3Error } from "../../lib/errors.js";
+import { listDecoders } from "../../lib/video/sources/list-decoders.js";
 import { openVideo } from "../../lib/video/sources/open-video.js";
 import { readAhead } from "../../lib/video/sources/read-ahead.js";
 import type { VideoFrame, VideoSource } from "../../lib/video/sources/video-source.js";
@@ -476,6 +477,12 @@ describe("a file", () => {
     });
     expect(await codeOf(openVideo(path, { ffmpeg: process.execPath }))).toMatchObject({
       code: "DECODER_NOT_FOUND",
+    });
+    const choice = { decoder: "auto", ffmpeg: undefined } as const;
+    expect(await listDecoders(choice, new AbortController().signal, search)).toEqual({
+      nodeAv: null,
+      ffmpeg: null,
+      order: [],
     });
     // Pictures need none.
     expect((await openVideo([raw(0)], {}, search)).info.frameCount).toBe(1);

@@ -5,8 +5,19 @@ import { loadNodeAv, type NodeAv } from "./node-av/load-node-av.js";
 import { openWithNodeAv } from "./node-av/open-node-av.js";
 import { decoderUnusable, noDecoder } from "./problems.js";
 
-/** Opens a file with one decoder. */
-export type OpenDecoder = (request: OpenRequest) => Promise<VideoDecoder>;
+/** A decoder that can be tried. */
+interface FoundDecoder {
+  readonly name: VideoDecoder["name"];
+  /** Opens a file with it. */
+  readonly open: (request: OpenRequest) => Promise<VideoDecoder>;
+}
+
+/** What was asked for. */
+export interface DecoderChoice {
+  readonly decoder: "auto" | VideoDecoder["name"];
+  /** The program; looked for on the path when left out. */
+  readonly ffmpeg: string | undefined;
+}
 
 /** Where decoders are looked for; tests look elsewhere. */
 export interface DecoderSearch {
@@ -15,6 +26,9 @@ export interface DecoderSearch {
   readonly nodeAv: () => Promise<NodeAv | undefined>;
 }
 
+/** This machine. */
+export const HERE: DecoderSearch = { env: process.env, nodeAv: loadNodeAv };
+
 /**
  * The decoders that can be tried, best first: node-av, where it is installed, works inside of this process and seeks
  * faster; an ffmpeg that is named by the caller comes before it.
@@ -22,16 +36,13 @@ export interface DecoderSearch {
  * @throws {Sam3Error} `DECODER_NOT_FOUND`
  */
 export async function findDecoders(
-  {
-    decoder,
-    ffmpeg,
-  }: { readonly decoder: "auto" | "node-av" | "ffmpeg"; readonly ffmpeg: string | undefined },
-  { env, nodeAv }: DecoderSearch = { env: process.env, nodeAv: loadNodeAv },
-): Promise<OpenDecoder[]> {
-  const found: OpenDecoder[] = [];
+  { decoder, ffmpeg }: DecoderChoice,
+  { env, nodeAv }: DecoderSearch = HERE,
+): Promise<FoundDecoder[]> {
+  const found: FoundDecoder[] = [];
   if (decoder !== "ffmpeg") {
     const av = await nodeAv();
-    if (av !== undefined) found.push((request) => openWithNodeAv(av, request));
+    if (av !== undefined) found.push({ name: "node-av", open: (request) => openWithNodeAv(av, request) });
     else if (decoder === "node-av") throw decoderUnusable("node-av", "it is not installed or does not load");
   }
   if (decoder !== "node-av") {
@@ -40,13 +51,13 @@ export async function findDecoders(
       throw decoderUnusable("ffmpeg", "there is none on the path");
     }
     if (path !== undefined) {
-      const open: OpenDecoder = async (request) => {
+      const open = async (request: OpenRequest) => {
         const program = await askFfmpeg(path, request.signal);
         if (program === undefined) throw decoderUnusable("ffmpeg", `${path} is no ffmpeg that can be run`);
         return openWithFfmpeg(program, request);
       };
-      if (ffmpeg === undefined) found.push(open);
-      else found.unshift(open);
+      if (ffmpeg === undefined) found.push({ name: "ffmpeg", open });
+      else found.unshift({ name: "ffmpeg", open });
     }
   }
   if (found.length === 0) throw noDecoder();

@@ -75,7 +75,7 @@ async function openFile(
   const request = { path, name, rgb, maxPixels, signal };
   const truncated = await isCutOff(path, await declaredSize(path));
   const decoders = await findDecoders(options, search);
-  for (const [i, open] of decoders.entries()) {
+  for (const [i, { open }] of decoders.entries()) {
     try {
       const decoder = await open(request);
       return await VideoFile.open(decoder, { name, readAhead, stallTimeoutMs, truncated, cleanUp }, signal);

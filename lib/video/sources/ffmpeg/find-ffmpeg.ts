@@ -6,6 +6,8 @@ import { runToEnd } from "./child.js";
 /** An ffmpeg program that runs. */
 export interface FfmpegProgram {
   readonly path: string;
+  /** As it says it; builds from git have a hash. */
+  readonly version: string;
   /** FFmpeg 6 and newer: some options are called otherwise than before. */
   readonly modern: boolean;
 }
@@ -28,10 +30,11 @@ export async function askFfmpeg(path: string, signal: AbortSignal): Promise<Ffmp
     signal.throwIfAborted();
     return { code: 1, stdout: String(error) };
   });
+  const version = /^ffmpeg version (\S+)/m.exec(stdout)?.[1];
   // Builds from git have no version number; libraries always have.
   const library = /^libavutil\s+(\d+)\./m.exec(stdout);
-  if (code !== 0 || library === null) return undefined;
-  return { path, modern: Number(library[1]) >= 58 };
+  if (code !== 0 || library === null || version === undefined) return undefined;
+  return { path, version, modern: Number(library[1]) >= 58 };
 }
 
 function isProgram(path: string): Promise<boolean> {
