@@ -90,7 +90,7 @@ export class VideoSessionManager {
         const { bundleId, manifest, tokenizer } = this.#engine;
         try {
           checkSaved(saved, opened.core, { id: bundleId, name: manifest.name });
-          await opened.core.operate(call.signal, (calls) =>
+          await opened.core.line.operate(call.signal, (calls) =>
             restoreSession(opened.core, calls, saved, (text) => tokenizer.encode(text).ids),
           );
         } catch (error) {

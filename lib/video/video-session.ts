@@ -128,7 +128,7 @@ export class VideoSession {
   addPrompt(prompt: VideoPrompt, options: CallOptions = {}): Promise<PromptAnswer> {
     return this.#engine.call("addPrompt", this.addPrompt, options, async ({ signal }) => {
       const core = this.#core;
-      core.assertUsable();
+      core.line.assertUsable();
       const { manifest, tokenizer } = this.#engine;
       const video = { ...this.#promptedSize(), maskSize: manifest.maskSize };
       const checked = checkVideoPrompt(prompt, video, manifest.tokenizer.fallbackText);
@@ -194,7 +194,7 @@ export class VideoSession {
    * @throws {Sam3Error} `FRAME_OUT_OF_RANGE`, `SESSION_CLOSED`
    */
   frame(index: number): FrameResult | null {
-    this.#core.assertUsable();
+    this.#core.line.assertUsable();
     assertFrame(this.#core, index);
     const entry = this.#core.results.get(index);
     return entry
@@ -266,7 +266,7 @@ export class VideoSession {
     return this.#engine.call("saveSession", this.save, options, ({ signal }) => {
       const path = readPath("save", file);
       const { bundleId, manifest } = this.#engine;
-      return this.#core.operate(signal, async (calls) =>
+      return this.#core.line.operate(signal, async (calls) =>
         writeSavedSession(path, await saveSession(this.#core, calls, { id: bundleId, name: manifest.name })),
       );
     });
@@ -277,7 +277,7 @@ export class VideoSession {
     const core = this.#core;
     return {
       id: this.id,
-      state: core.condition,
+      state: core.line.condition,
       replica: core.place.replica.name,
       objects: core.tracks.size,
       prompts: core.prompts.size,
@@ -286,8 +286,8 @@ export class VideoSession {
       deviceBytes: core.deviceBytes,
       hostBytes: core.hostBytes,
       createdAt: this.#createdAt,
-      lastUsedAt: new Date(core.lastUsedAt),
-      reason: core.failure?.message ?? null,
+      lastUsedAt: new Date(core.line.lastUsedAt),
+      reason: core.line.failure?.message ?? null,
     };
   }
 
@@ -326,7 +326,7 @@ export class VideoSession {
   ): AsyncGenerator<FrameResult, void, undefined> {
     const { direction, startFrame, maxFrames, outputs, onProgress } = readPropagateOptions(options);
     const core = this.#core;
-    core.assertUsable();
+    core.line.assertUsable();
     if (!core.source) {
       throw new Sam3Error(
         "VIDEO_NOT_SEEKABLE",
@@ -334,7 +334,7 @@ export class VideoSession {
       );
     }
     if (startFrame !== undefined) assertFrame(core, startFrame);
-    const end = await core.beginPass(signal);
+    const end = await core.line.beginPass(signal);
     try {
       if (core.prompts.size === 0 && core.tracks.size === 0) {
         throw new Sam3Error("INVALID_PROMPT", "There is nothing to track yet. Call addPrompt first.");
@@ -373,14 +373,14 @@ export class VideoSession {
     const { outputs: wanted } = readOptions("stream", options, ["signal", "outputs"]);
     const outputs = readOutputs(wanted);
     const core = this.#core;
-    core.assertUsable();
+    core.line.assertUsable();
     if (core.source) {
       throw new Sam3Error(
         "UNSUPPORTED",
         "This session has a video; go through it with propagate(). For live frames open one without: sam.video.open().",
       );
     }
-    const end = await core.beginPass(signal);
+    const end = await core.line.beginPass(signal);
     try {
       const { maxPixels, video } = this.#engine;
       const source = await openVideo(frames, {
@@ -407,7 +407,7 @@ export class VideoSession {
     work: () => void,
   ): Promise<void> {
     return this.#engine.call(operation, entry, options, ({ signal }) =>
-      this.#core.operate(signal, async () => work()),
+      this.#core.line.operate(signal, async () => work()),
     );
   }
 

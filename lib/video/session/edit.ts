@@ -3,7 +3,8 @@ import { Sam3Error } from "../../errors.js";
 import type { CheckedConcept, CheckedObject } from "../video-prompt.js";
 import { disposeOnce } from "./handles.js";
 import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
-import type { SessionCore, StepMode, Todo } from "./session-core.js";
+import type { SessionCore } from "./session-core.js";
+import { featuresOf, type StepMode, stepSession, type Todo } from "./session-step.js";
 import type { TrackerCalls } from "./tracker-calls.js";
 
 /**
@@ -43,7 +44,7 @@ export function promptConcept(
   frame: number | undefined,
   signal: AbortSignal,
 ): Promise<{ readonly prompt: number; readonly done: LeavingFrame | null }> {
-  return core.operate(signal, async (calls) => {
+  return core.line.operate(signal, async (calls) => {
     const { prompt, undo } = core.addPrompt(concept, frame, concept.exemplars);
     try {
       if (frame === undefined) return { prompt: prompt.id, done: null };
@@ -67,7 +68,7 @@ export function promptObject(
   frame: number,
   signal: AbortSignal,
 ): Promise<{ readonly object: number; readonly done: LeavingFrame }> {
-  return core.operate(signal, async (calls) => {
+  return core.line.operate(signal, async (calls) => {
     const known = checked.object === undefined ? undefined : core.tracks.get(checked.object);
     if (checked.object !== undefined && !known) {
       throw new Sam3Error(
@@ -106,7 +107,7 @@ async function stepAt(
   index: number,
   todo: Todo,
 ): Promise<LeavingFrame> {
-  const frame = await core.featuresOf(calls, index);
+  const frame = await featuresOf(core, calls, index);
   const mode: StepMode = {
     reverse: core.reverse ?? false,
     streaming: core.source === null,
@@ -117,10 +118,10 @@ async function stepAt(
     ],
   };
   try {
-    const { entry, removed } = await core.step(calls, frame, todo, mode);
+    const { entry, removed } = await stepSession(core, calls, frame, todo, mode);
     return leavingFrame(entry, removed);
   } finally {
-    if (core.stopped.aborted) disposeOnce(frame.features);
+    if (core.line.stopped.aborted) disposeOnce(frame.features);
     else core.features.give(index, frame.features);
   }
 }

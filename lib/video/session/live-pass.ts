@@ -4,7 +4,9 @@ import type { VideoSource } from "../sources/video-source.js";
 import { FrameFeed } from "./frame-feed.js";
 import { disposeOnce } from "./handles.js";
 import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
-import type { RunningPass, SessionCore } from "./session-core.js";
+import type { SessionCore } from "./session-core.js";
+import type { RunningPass } from "./session-line.js";
+import { stepSession, todoOf } from "./session-step.js";
 import { TrackerCalls } from "./tracker-calls.js";
 
 export interface LiveOrder {
@@ -27,7 +29,7 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
       `These frames have ${width}×${height} pixels, the session's earlier ones ${core.size.width}×${core.size.height}. Open another session for them.`,
     );
   }
-  const { controller: stop, unlink } = linkSignals(signal, core.stopped);
+  const { controller: stop, unlink } = linkSignals(signal, core.line.stopped);
   const calls = new TrackerCalls(core.place.replica, stop.signal);
   const feed = new FrameFeed({
     frames: frames.frames({ signal: stop.signal }),
@@ -45,7 +47,7 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
       await feed.close();
     },
   };
-  core.running.add(pass);
+  core.line.running.add(pass);
   core.turn(false);
   try {
     const first = core.newest ? core.newest.index + 1 : 0;
@@ -56,11 +58,11 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
       const index = first + frame.index;
       let isKept = false;
       try {
-        const done = await core.operate(signal, async (asked) => {
-          const todo = core.todo(index, false);
+        const done = await core.line.operate(signal, async (asked) => {
+          const todo = todoOf(core, index, false);
           const mode = { reverse: false, streaming: true, prompted: false };
           const passes = [{ next: index + 1, reverse: false }];
-          const result = await core.step(asked, { index, time, features }, todo, { ...mode, passes });
+          const result = await stepSession(core, asked, { index, time, features }, todo, { ...mode, passes });
           core.newest = { index, time };
           // The newest frame can still be prompted.
           core.features.dispose();
@@ -75,7 +77,7 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
       }
     }
   } finally {
-    core.running.delete(pass);
+    core.line.running.delete(pass);
     await pass.close();
   }
 }

@@ -5,7 +5,9 @@ import { FrameFeed } from "./frame-feed.js";
 import { disposeOnce } from "./handles.js";
 import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
 import type { FrameEntry } from "./result-store.js";
-import type { RunningPass, SessionCore, StepResult } from "./session-core.js";
+import type { SessionCore } from "./session-core.js";
+import type { RunningPass } from "./session-line.js";
+import { featuresOf, type StepResult, stepSession, todoOf } from "./session-step.js";
 import { TrackerCalls } from "./tracker-calls.js";
 
 /** One way through the clip. */
@@ -30,14 +32,14 @@ const READ_ON = 32;
  */
 export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenerator<LeavingFrame> {
   const reader = new PassReader(core, order);
-  core.running.add(reader);
+  core.line.running.add(reader);
   core.turn(order.reverse);
   try {
     let buffer: OutputBuffer<LeavingFrame> = EMPTY_BUFFER;
     for (let n = 0; order.count === null || n < order.count; n++) {
       const index = order.reverse ? order.start - n : order.start + n;
       if (index < 0 || (core.frameCount !== null && index >= core.frameCount)) break;
-      const done = await core.operate(order.signal, (calls) => step(core, reader, index, order, calls));
+      const done = await core.line.operate(order.signal, (calls) => step(core, reader, index, order, calls));
       if (!done) break;
       const held = holdFrame(
         buffer,
@@ -50,7 +52,7 @@ export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenera
     }
     yield* releaseFrames(buffer).leaving;
   } finally {
-    core.running.delete(reader);
+    core.line.running.delete(reader);
     await reader.close();
   }
 }
@@ -63,7 +65,7 @@ async function step(
   { reverse, later }: PassOrder,
   calls: TrackerCalls,
 ): Promise<StepResult | undefined> {
-  const todo = core.todo(index, reverse);
+  const todo = todoOf(core, index, reverse);
   const known = core.results.get(index);
   const isDone = todo.prompts.length === 0 && todo.objects.length === 0;
   if (isDone && known) return { entry: known, removed: [] };
@@ -81,11 +83,11 @@ async function step(
     core.results.put(entry);
     return { entry, removed: [] };
   }
-  const features = frame.features ?? (await core.featuresOf(calls, index)).features;
+  const features = frame.features ?? (await featuresOf(core, calls, index)).features;
   try {
     const next = reverse ? index - 1 : index + 1;
     const passes = [{ next, reverse }, ...later];
-    return await core.step(calls, { index, time: frame.time, features }, todo, {
+    return await stepSession(core, calls, { index, time: frame.time, features }, todo, {
       reverse,
       streaming: false,
       passes,
@@ -147,7 +149,7 @@ class PassReader implements RunningPass {
     const { source } = core;
     if (!source) return;
     const { reverse, signal, ahead, start, count } = this.#order;
-    this.#linked = linkSignals(signal, core.stopped);
+    this.#linked = linkSignals(signal, core.line.stopped);
     const stop = this.#linked.controller;
     const calls = new TrackerCalls(core.place.replica, stop.signal);
     this.#next = index;
@@ -160,7 +162,7 @@ class PassReader implements RunningPass {
       }),
       encode: ({ pixels }) => calls.encode(pixels),
       wanted: (frame) => {
-        const { prompts, objects } = core.todo(frame, reverse);
+        const { prompts, objects } = todoOf(core, frame, reverse);
         return prompts.length > 0 || objects.length > 0;
       },
       ahead,

@@ -1,0 +1,225 @@
+import type { NativeFeatures } from "../../native/addon.js";
+import type { Pass } from "../rules/prune-memories.js";
+import { settleTracks } from "../rules/state.js";
+import { computeFrame } from "./frame-step.js";
+import type { FrameOutcome } from "./frame-work.js";
+import { disposeOnce, Handles } from "./handles.js";
+import { offload } from "./offload.js";
+import type { FrameEntry } from "./result-store.js";
+import { AS_PROMPTED, handlesOf, seededRows } from "./seeded.js";
+import type { SessionCore } from "./session-core.js";
+import { type ObjectInput, type SessionPrompt, SessionTrack } from "./session-track.js";
+import type { TrackMemory } from "./track-memories.js";
+import type { TrackerCalls } from "./tracker-calls.js";
+
+/** What of a frame is to be computed. */
+export interface Todo {
+  readonly prompts: readonly SessionPrompt[];
+  readonly objects: readonly SessionTrack[];
+}
+
+/** How a frame is computed. */
+export interface StepMode {
+  readonly reverse: boolean;
+  readonly streaming: boolean;
+  /** Passes whose memories must stay, the one under way first. */
+  readonly passes: readonly Pass[];
+  /** Objects born by it are looked for on every frame, as a prompt's are. */
+  readonly prompted: boolean;
+}
+
+/** A frame that was computed, or was known. */
+export interface StepResult {
+  readonly entry: FrameEntry;
+  /** Ids that were taken back. */
+  readonly removed: readonly number[];
+}
+
+/** Features of a frame. */
+export interface TimedFeatures {
+  readonly index: number;
+  readonly time: number;
+  readonly features: NativeFeatures;
+}
+
+/** What of a frame is not known yet. */
+export function todoOf(core: SessionCore, frame: number, reverse: boolean): Todo {
+  const entry = core.results.get(frame);
+  const prompts = [...core.prompts.values()].filter(
+    (prompt) =>
+      !entry?.prompts.has(prompt.id) &&
+      (prompt.detectsOn(frame) ||
+        [...core.tracks.values()].some(
+          (track) => track.prompt === prompt.id && track.isActive(frame, reverse),
+        )),
+  );
+  const whole = new Set(prompts.map(({ id }) => id));
+  const objects = [...core.tracks.values()].filter(
+    (track) =>
+      track.edited &&
+      !entry?.own.has(track.id) &&
+      (track.prompt === null || !whole.has(track.prompt)) &&
+      track.isActive(frame, reverse),
+  );
+  return { prompts, objects };
+}
+
+/** Computes what is to do of a frame and takes it into the session. */
+export async function stepSession(
+  core: SessionCore,
+  calls: TrackerCalls,
+  frame: { readonly index: number; readonly time: number; readonly features: NativeFeatures },
+  todo: Todo,
+  mode: StepMode,
+): Promise<StepResult> {
+  const whole = new Set(todo.prompts.map(({ id }) => id));
+  const mine = core.state.tracks.filter(
+    ({ id, prompt }) => whole.has(prompt) && core.tracks.get(id)?.isActive(frame.index, mode.reverse),
+  );
+  const tracks = mine.flatMap(({ id }) => core.tracks.get(id) ?? []);
+  if (!mode.streaming) {
+    const continued = todo.objects.filter((track) => !standsAlone(track.inputs.get(frame.index)));
+    await recall(core, calls, [...tracks, ...continued], frame.index, mode.reverse);
+  }
+  const clicked = [...core.tracks.values()].filter(({ prompt }) => prompt === null);
+  const outcome = await computeFrame(calls, {
+    frame: frame.index,
+    features: frame.features,
+    reverse: mode.reverse,
+    streaming: mode.streaming,
+    clipLength: mode.streaming ? null : core.frameCount,
+    rules: core.rules,
+    prompts: todo.prompts,
+    tracks,
+    objects: todo.objects,
+    state: { nextId: core.state.nextId, tracks: mine },
+    clickedObjects: clicked.length + core.state.tracks.length - mine.length,
+  });
+  const done = commit(core, frame, todo, mode, tracks, outcome);
+  // What cannot be moved stays where it is; a device that failed shows itself in the next call.
+  await offload(core, calls).catch(() => {});
+  return done;
+}
+
+/** Features of a frame that was asked for out of order: kept ones, or made anew. They are the caller's. */
+export async function featuresOf(
+  core: SessionCore,
+  calls: TrackerCalls,
+  index: number,
+): Promise<TimedFeatures> {
+  const time = core.results.get(index)?.time ?? (core.newest?.index === index ? core.newest.time : undefined);
+  const kept = core.features.take(index);
+  if (kept && time !== undefined) return { index, time, features: kept };
+  if (kept) disposeOnce(kept);
+  const frame = await core.read(index, calls.signal);
+  return { index, time: frame.time, features: await calls.encode(frame.pixels) };
+}
+
+/** Takes a computed frame into the session. */
+function commit(
+  core: SessionCore,
+  { index, time }: { readonly index: number; readonly time: number },
+  todo: Todo,
+  mode: StepMode,
+  tracks: readonly SessionTrack[],
+  outcome: FrameOutcome,
+): StepResult {
+  const { plan } = outcome;
+  const computed = new Set(outcome.state.tracks.map(({ id }) => id));
+  const removed = new Set(plan.removed);
+  const others = core.state.tracks.filter(
+    ({ id }) => !computed.has(id) && !removed.has(id) && !tracks.some((track) => track.id === id),
+  );
+  core.state = {
+    nextId: outcome.state.nextId,
+    tracks: [...others, ...outcome.state.tracks].sort((a, b) => a.id - b.id),
+  };
+  for (const [track, memory] of outcome.memories) track.memories.set(index, kept(core, track, index, memory));
+  for (const { id, prompt, score } of plan.born) {
+    const since = mode.prompted ? null : { frame: index, reverse: mode.reverse };
+    const track = new SessionTrack({ id, prompt, score, firstFrame: index, since });
+    const memory = outcome.births.get(id);
+    if (memory) track.memories.set(index, memory);
+    track.late = mode.prompted && isKnownElsewhere(core, prompt, index);
+    core.tracks.set(id, track);
+    // Nothing will find it again, so nothing can hold against it that it is not found.
+    if (core.prompts.get(prompt)?.everywhere === false) core.state = settleTracks(core.state, [id]);
+  }
+  for (const id of plan.removed) core.removeObject(id);
+  const entry = core.results.get(index) ?? {
+    index,
+    time,
+    prompts: new Set<number>(),
+    own: new Set<number>(),
+    objects: new Map(),
+  };
+  for (const { id } of todo.prompts) entry.prompts.add(id);
+  for (const track of [...tracks, ...todo.objects]) {
+    if (track.edited && !removed.has(track.id)) entry.own.add(track.id);
+    entry.objects.delete(track.id);
+  }
+  for (const [id, object] of outcome.results) entry.objects.set(id, object);
+  if (!mode.streaming) core.results.put(entry);
+  for (const track of [
+    ...tracks,
+    ...todo.objects,
+    ...plan.born.flatMap(({ id }) => core.tracks.get(id) ?? []),
+  ])
+    track.memories.prune(core.rules, mode.passes);
+  core.framesDone++;
+  return { entry, removed: plan.removed };
+}
+
+/** A correction may be remembered as any other frame is. */
+function kept(core: SessionCore, track: SessionTrack, frame: number, memory: TrackMemory): TrackMemory {
+  const input = track.inputs.get(frame);
+  if (!input || input.kind === "mask" || input.alone || core.correctionsCondition) return memory;
+  return { ...memory, conditioning: track.memories.get(frame)?.conditioning ?? false };
+}
+
+/**
+ * Gives objects back what they remember of the frame before, where it was dropped and its result is known: passes that
+ * begin anywhere, and edits of old frames, then have something near to go by.
+ */
+async function recall(
+  core: SessionCore,
+  calls: TrackerCalls,
+  tracks: readonly SessionTrack[],
+  frame: number,
+  reverse: boolean,
+): Promise<void> {
+  const before = reverse ? frame + 1 : frame - 1;
+  const entry = core.results.get(before);
+  if (!entry) return;
+  const lost = tracks.filter(
+    (track) => track.memories.get(before) === undefined && (entry.objects.get(track.id)?.area ?? 0) > 0,
+  );
+  if (lost.length === 0) return;
+  const scope = new Handles();
+  try {
+    const { features } = await featuresOf(core, calls, before);
+    scope.add(features);
+    const items = lost.map(({ id }) => ({
+      counts: entry.objects.get(id)?.counts ?? new Uint32Array(0),
+    }));
+    const seeded = await calls.seed({ features, items });
+    scope.addAll(handlesOf(seeded));
+    const made = await calls.remember({ features, rows: seededRows(seeded), ...AS_PROMPTED });
+    lost.forEach((track, i) => {
+      const memory = made[i];
+      if (memory) track.memories.set(before, { memory, conditioning: false, effectiveIou: 1 });
+    });
+  } finally {
+    scope.dispose();
+  }
+}
+
+function isKnownElsewhere(core: SessionCore, prompt: number, frame: number): boolean {
+  for (const entry of core.results.entries())
+    if (entry.index !== frame && entry.prompts.has(prompt)) return true;
+  return false;
+}
+
+function standsAlone(input: ObjectInput | undefined): boolean {
+  return input !== undefined && (input.kind === "mask" || input.alone);
+}
