@@ -1,14 +1,16 @@
-// A stream without an end: node bench/stream-memory.mjs [frames] [every] [bundle] [device]
+// A stream without an end: node bench/stream-memory.mjs [frames] [every] [seconds] [bundle] [devices]
 // Five objects that were clicked on the first frame of a live stream are tracked. After every so many frames the stream is
 // held until the replica is at rest, and what is resident is compared with what it was the first time; what the session
 // says it holds on the device is compared with what the addon has allocated. Needs the built package (npm run demo builds
-// it). Exit code 1 where memory has grown by 3 % or more at the end, or the two disagree.
+// it). It ends earlier where so many seconds have gone by, but not before it has compared once. Exit code 1 where memory has
+// grown by 3 % or more at the end, or the two disagree.
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { Sam3 } from "../dist/index.js";
 import { about } from "./lib.mjs";
 
-const [frames = "5000", every = "500", model = "mini", devices = "auto"] = process.argv.slice(2);
+const [frames = "5000", every = "500", seconds = "86400", model = "mini", devices = "auto"] =
+  process.argv.slice(2);
 const MiB = 2 ** 20;
 const MOST_GROWTH = 0.03;
 /** A replica gives memory back when it had nothing to do for two seconds. */
@@ -75,7 +77,8 @@ const session = await sam.video.open(null, { allowUntrained: true });
 let first;
 let growth = 0;
 let isOff = false;
-let since = performance.now();
+const start = performance.now();
+let since = start;
 for await (const { index, objects } of session.stream(camera())) {
   if (index === 0) {
     for (const object of OBJECTS) {
@@ -87,6 +90,7 @@ for await (const { index, objects } of session.stream(camera())) {
   if (done % Number(every) !== 0) continue;
   const rate = (Number(every) * 1000) / (performance.now() - since);
   const resident = await residentAtRest();
+  const isFirst = first === undefined;
   first ??= resident;
   const { deviceBytes } = session.status();
   const held = allocated() - before;
@@ -101,6 +105,7 @@ for await (const { index, objects } of session.stream(camera())) {
     ].join("; "),
   );
   since = performance.now();
+  if (!isFirst && since - start > Number(seconds) * 1000) break;
 }
 await session.close();
 const left = allocated() - before;
