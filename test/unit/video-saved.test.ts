@@ -73,6 +73,18 @@ describe("a saved session", () => {
     expect(object).toBe(3);
   });
 
+  it("that was only prompted goes backward as it would have", async () => {
+    const ghost = mover("b", { score: (frame) => (frame === 39 ? 0.9 : 0) });
+    const { sam, open } = await world([mover("a"), ghost]);
+    const session = await open(40);
+    await session.addPrompt({ frame: 39, text: "thing" });
+    await session.save(file);
+    const expected = await all(session.propagate({ direction: "backward" }));
+    expect(expected.flatMap(({ removedIds }) => removedIds)).toEqual([1]);
+    await using restored = await sam.video.restore(file, clipOf(40));
+    expect(seen(await all(restored.propagate({ direction: "backward" })))).toEqual(seen(expected));
+  });
+
   it("takes the place of an older one, as a whole", async () => {
     const { open, state } = await world(things);
     const session = await open(20);
