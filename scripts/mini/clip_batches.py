@@ -55,7 +55,7 @@ def make_window(seed, index, frames, resolution):
     }
 
 
-def _work(queue, start, seed, resolution, frames):
+def _work(queue, start, seed, resolution, lengths):
     os.nice(2)
     cv2.setNumThreads(1)
     parent, index = os.getppid(), start
@@ -64,11 +64,11 @@ def _work(queue, start, seed, resolution, frames):
         index += 1
 
 
-def window_stream(start, seed, resolution, frames, ahead=6):
-    """Windows from number `start` on: (index, window)."""
+def window_stream(start, seed, resolution, lengths, ahead=6):
+    """Windows from number `start` on: (index, window); their lengths in frames take turns."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue(ahead)
-    context.Process(target=_work, args=(queue, start, seed, resolution, frames), daemon=True).start()
+    context.Process(target=_work, args=(queue, start, seed, resolution, lengths), daemon=True).start()
     while True:
         index, item = queue.get()
         if item is not None:

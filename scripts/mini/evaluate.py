@@ -38,11 +38,11 @@ def predict(net, tokenizer, scene, prompts):
         ids = torch.tensor([tokenizer(p["text"])])
         mask = torch.ones_like(ids).bool()
         prompt = net.text(ids, mask)
-        if p["boxes"]:
-            boxes = torch.tensor([[centre_box(b, width, height) for b in p["boxes"]]], dtype=torch.float32)
-            labels = torch.tensor([[b[4] for b in p["boxes"]]])
-            made, made_mask = net.geometry(boxes, torch.ones_like(labels).bool(), labels, coarse)
-            prompt, mask = torch.cat([prompt, made], 1), torch.cat([mask, made_mask], 1)
+        # Without boxes too: the CLS token is always there, as in the product.
+        boxes = torch.tensor([[centre_box(b, width, height) for b in p["boxes"]]], dtype=torch.float32).reshape(1, -1, 4)
+        labels = torch.tensor([[b[4] for b in p["boxes"]]], dtype=torch.long)
+        made, made_mask = net.geometry(boxes, torch.ones_like(labels).bool(), labels, coarse)
+        prompt, mask = torch.cat([prompt, made], 1), torch.cat([mask, made_mask], 1)
         mask = mask[:, None, None]
         memory = net.encode(flat, prompt, mask)
         hidden, boxes, logits, presence = net.decode(memory, prompt, mask)

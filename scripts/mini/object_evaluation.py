@@ -22,7 +22,7 @@ class Asked:
         """Add points (x, y in the picture's pixels) with labels; the mask bool [H, W] for all of them."""
         height, width = self.size
         scale = self.net.resolution / np.array([width, height])
-        self.points += [((np.array(p) + 0.5) * scale - 0.5).tolist() for p in points]
+        self.points += [(np.array(p) * scale).tolist() for p in points]  # as the package does: the square's pixels
         self.labels += labels
         earlier = None if self.logits is None else torch.ones(1, dtype=torch.bool)
         masks, quality, _, _ = self.net(
@@ -62,7 +62,7 @@ def measure_objects(net, objects, dataset):
         for thing in scene["objects"]:
             gold, box = thing["mask"], np.array(thing["box"], float)
             for kind, points, labels in (
-                ("click", [deepest(largest_part(gold))], [1]), ("box", [box[:2] - 0.5, box[2:] - 0.5], [2, 3]),
+                ("click", [deepest(largest_part(gold))], [1]), ("box", [box[:2], box[2:]], [2, 3]),
             ):
                 asked = Asked(objects, features, size)
                 found = asked.answer(points, labels)

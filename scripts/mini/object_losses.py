@@ -8,7 +8,7 @@ from losses import cover_loss, mask_terms
 
 LOGIT_BOUND = 32.0  # of masks given back as prompts
 FAR = 0.15  # weight of cells far from the object: answers tend to spill to others that look like it
-SHARES = {"click": 0.45, "box": 0.4, "mask": 0.15}  # of first prompts
+SHARES = {"click": 0.35, "box": 0.5, "mask": 0.15}  # of first prompts
 SHIFT = 4  # a mask prompt may be off by so many cells of the targets, as a tracked object's is
 
 
@@ -44,8 +44,12 @@ def corrective_click(found, gold, rng):
     return (*at, label) if at else (*deepest(gold), 1)
 
 
-def first_prompts(masks, boxes, kind, rng):
-    """Points [N, P, 2] in cells of the masks and labels [N, P] for masks bool [N, S, S] and boxes [N, 4] (0 to 1)."""
+def first_prompts(masks, boxes, kind, rng, cell):
+    """Points [N, P, 2] in cells of the masks and labels [N, P] for masks bool [N, S, S] and boxes [N, 4] (0 to 1).
+
+    cell is a cell's side in pixels of the model's square: the official predictor moves corners by half of such a pixel,
+    as it moves clicks, so a box is learned that way.
+    """
     size = masks.shape[-1]
     if kind == "click":
         return np.array([[click(m, rng)] for m in masks], np.float32), np.ones((len(masks), 1), np.int64)
@@ -54,7 +58,7 @@ def first_prompts(masks, boxes, kind, rng):
     slack = rng.uniform(-1, 1, (len(boxes), 4)) * rng.choice([0, 0.05, 0.12], (len(boxes), 1), p=[0.35, 0.5, 0.15])
     half = boxes[:, 2:] / 2
     corners = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1) + slack * np.tile(boxes[:, 2:], 2)
-    return (corners.reshape(-1, 2, 2) * size - 0.5).astype(np.float32), np.tile([2, 3], (len(boxes), 1))
+    return (corners.reshape(-1, 2, 2) * size - 0.5 + 0.5 / cell).astype(np.float32), np.tile([2, 3], (len(boxes), 1))
 
 
 def displaced(masks, rng):
@@ -72,7 +76,7 @@ def enlarged(masks):
 
 
 def answer_losses(masks, quality, gold):
-    """Losses of one round: token 0 and the best of tokens 1 to 3, and everyone's quality.
+    """Losses of one round: token 0 and the best of tokens 1 to 3, and everyone's quality. And the IoU [N] of token 0.
 
     masks [N, 4, h, w] logits, quality [N, 4], gold [N, 2h, 2w] coverage.
     """
@@ -84,22 +88,30 @@ def answer_losses(masks, quality, gold):
         best = 1 + overlap.argmax(1)
     trained = enlarged(torch.stack([masks[:, 0], masks[torch.arange(len(masks)), best]], 1))
     bce, dice = mask_terms(trained.flatten(0, 1), gold.repeat_interleave(2, 0), FAR)
-    return {"object_mask": bce.mean(), "object_dice": dice.mean(), "object_quality": (quality - iou).abs().mean()}
+    return {"object_mask": bce.mean(), "object_dice": dice.mean(), "object_quality": (quality - iou).abs().mean()}, iou[:, 0]
 
 
-def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, corrections=0.5, gradient=0.3):
+def often(iou):
+    """How likely objects are to be chosen, by the IoU of their last first answer: at most three times the usual."""
+    weight = 0.08 + np.clip(1 - iou, 0, 0.5)  # the worst may be past help: a bound
+    return weight / weight.sum()
+
+
+def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, corrections=0.5, gradient=0.3, first_iou=None):
     """Object prompts on a few pictures of the batch: clicks, boxes and masks come first in their SHARES.
 
     cover is a training-only head that must tell from each place whether the object covers it, corrections the mean
     number of corrective clicks (none at all before first answers are of use), gradient the share of it that reaches the
-    picture side, where concepts come first.
+    picture side, where concepts come first. first_iou, an array with the IoU of every object's first answer when it was
+    last asked for, is kept up to date: objects that were answered badly are chosen more often.
     """
     with_objects = np.unique(data["objects"][:, 0].long().numpy())
     at = rng.permutation(with_objects)[:pictures]
     candidates = [i for i, o in enumerate(data["objects"]) if int(o[0]) in at and (data["masks"][i] > 0.5).any()]
-    chosen = [candidates[i] for i in rng.permutation(len(candidates))[:objects]]
-    if not chosen:
+    if not candidates:
         return {}
+    likely = None if first_iou is None else often(first_iou[candidates])
+    chosen = rng.choice(candidates, min(objects, len(candidates)), replace=False, p=likely).tolist()
     tokens = tokens.index_select(0, torch.from_numpy(at))
     features = net.features(tokens.detach() + gradient * (tokens - tokens.detach()))
     place_of = {int(p): i for i, p in enumerate(at)}
@@ -112,18 +124,22 @@ def object_losses(net, cover, tokens, data, rng, pictures=2, objects=14, correct
             continue
         rows = torch.tensor([place_of[int(data["objects"][i, 0])] for i in group])
         own = [f.index_select(0, rows) for f in features]
-        for name, value in rounds(net, cover, own, data["masks"][group], data["objects"][group, 3:7].numpy(), kind, rng, corrections).items():
+        boxes = data["objects"][group, 3:7].numpy()
+        of_group, iou = rounds(net, cover, own, data["masks"][group], boxes, kind, rng, corrections)
+        if first_iou is not None:
+            first_iou[group] = iou
+        for name, value in of_group.items():
             losses[name] = losses.get(name, 0) + value * (len(group) / len(chosen))
     losses["object_score"] = losses["object_score"] + absent_loss(net, features, data, at, rng)
     return losses
 
 
 def rounds(net, cover, features, gold, boxes, kind, rng, corrections):
-    """Mean losses of a first prompt and the corrective clicks that follow."""
+    """Mean losses of a first prompt and the corrective clicks that follow, and the IoU [N] of the first answer."""
     solid = (gold > 0.5).numpy()
     cell = net.resolution / gold.shape[-1]
     coarse = F.avg_pool2d(gold[:, None], gold.shape[-1] // net.grid).flatten(1)
-    places, labels = first_prompts(solid, boxes, kind, rng)
+    places, labels = first_prompts(solid, boxes, kind, rng, cell)
     mask, has_mask = None, None
     if kind == "mask":
         mask = (F.avg_pool2d(displaced(gold, rng)[:, None], 2) - rng.uniform(0.3, 0.7)) * rng.uniform(10, 30)
@@ -133,7 +149,9 @@ def rounds(net, cover, features, gold, boxes, kind, rng, corrections):
     for turn in range(count):
         points = (torch.from_numpy(places) + 0.5) * cell - 0.5
         masks, quality, score, steps = net(features, points, torch.from_numpy(labels), mask, has_mask)
-        here = answer_losses(masks, quality, gold)
+        here, iou = answer_losses(masks, quality, gold)
+        if turn == 0:
+            first_iou = iou.numpy()
         here["object_cover"] = cover_loss(cover(steps[-1][1]).squeeze(-1), coarse)
         here["object_score"] = F.binary_cross_entropy_with_logits(score, torch.ones_like(score))
         for name, value in here.items():
@@ -152,7 +170,7 @@ def rounds(net, cover, features, gold, boxes, kind, rng, corrections):
         else:
             places = np.concatenate([places, fixes[:, None, :2]], 1)
             labels = np.concatenate([labels, fixes[:, None, 2].astype(np.int64)], 1)
-    return sums
+    return sums, first_iou
 
 
 def absent_loss(net, features, data, pictures, rng):

@@ -82,6 +82,22 @@ def save_atomic(content, path):
     os.replace(str(path) + ".new", path)
 
 
+def save_objects(saved, model, step, folder, memory_trained=False):
+    """Write FOLDER/checkpoint.pt and export/ again after parts beside the picture side have learned; saved is what
+    the checkpoint held."""
+    saved["step"] = step.state_dict()
+    saved["average"].update(step.objects.state_dict())
+    save_atomic(saved, folder / "checkpoint.pt")
+    save_transformers(model, step.exported(), folder / "export", memory_trained=memory_trained)
+
+
+def stop_requests():
+    """A list that is empty until SIGTERM asks the run to end."""
+    requests = []
+    signal.signal(signal.SIGTERM, lambda *_: requests.append(True))
+    return requests
+
+
 def joint_every(done, progress, vision_steps):
     """Every how manyth step trains everything; the others train the picture side alone.
 
@@ -214,8 +230,7 @@ def train(run):
     options = run.options
     pad = special_ids()["pad"]
     streams = run.streams()
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    stop = stop_requests()
     threads = {kind: Threads(options.threads) for kind in streams}
     sums, mark, saved_at = {}, time.time(), time.time()
     while run.progress() < 1 and run.done < options.steps and not stop:

@@ -8,7 +8,6 @@ checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends
 import argparse
 import json
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -16,21 +15,26 @@ import numpy as np
 import torch
 
 from batches import batch_stream
-from model import build_model, save_transformers
+from model import build_model
 from object_evaluation import measure_objects
-from object_losses import object_losses
+from object_losses import object_losses, often
 from optimizers import build_optimizers, rate_share, set_rate
 from pack_checkpoint import start_from
 from step import WEIGHTS, Step
-from train import Threads, save_atomic
+from train import Threads, save_objects, stop_requests
 
-PICTURES, OBJECTS = 4, 20  # per step
+PICTURES, OBJECTS = 5, 20  # per step
 CORRECTIONS = [0.5, 1.0], [1.2, 2.6]  # mean number per object over the schedule: more when first answers are good
+UNSEEN_IOU = 0.8  # what a new object counts as
 FRESH, POOL = 2, 2000  # so many of a step's pictures are new, the others drawn from so many earlier ones
 
 
 class Pool:
-    """Pictures with what the frozen picture side makes of them: drawing and encoding cost as much as learning."""
+    """Pictures with what the frozen picture side makes of them: drawing and encoding cost as much as learning.
+
+    With every picture stands how well its objects were answered when they were last asked for: pictures and objects with
+    bad answers come again more often. A tenth of the objects has most of what is missing.
+    """
 
     def __init__(self, rng):
         self.rng, self.kept = rng, []
@@ -40,20 +44,31 @@ class Pool:
         rows = batch["objects"][:, 0]
         for i, of_picture in enumerate(tokens.half()):
             if (rows == i).any():
-                self.kept.append((of_picture, batch["masks"][rows == i], batch["objects"][rows == i]))
+                objects = batch["objects"][rows == i]
+                self.kept.append((of_picture, batch["masks"][rows == i], objects, np.full(len(objects), UNSEEN_IOU)))
         self.kept = self.kept[-POOL:]
 
     def draw(self, count):
-        """The newest FRESH pictures and others, as `object_losses` takes them: tokens and data."""
+        """The newest FRESH pictures and others: tokens, data and first IoUs as `object_losses` takes them, and a
+        function that takes the IoUs back."""
         old = max(0, len(self.kept) - FRESH)
-        chosen = [*range(old, len(self.kept)), *self.rng.integers(0, old, count - FRESH if old else 0)]
-        tokens, masks, objects = zip(*(self.kept[i] for i in chosen))
+        chosen = [*range(old, len(self.kept))]
+        if old:
+            likely = often(np.array([iou.mean() for *_, iou in self.kept[:old]]))
+            chosen += self.rng.choice(old, count - FRESH, p=likely).tolist()
+        tokens, masks, objects, iou = zip(*(self.kept[i] for i in chosen))
         rows = [np.concatenate([np.full((len(o), 1), i, np.float32), o[:, 1:]], 1) for i, o in enumerate(objects)]
         data = {
             "masks": torch.from_numpy(np.concatenate(masks)).float().div_(255),
             "objects": torch.from_numpy(np.concatenate(rows)),
         }
-        return torch.stack(tokens).float(), data
+        first_iou = np.concatenate(iou)
+
+        def take_back():
+            for of_picture, seen in zip(iou, np.split(first_iou, np.cumsum([len(i) for i in iou])[:-1])):
+                of_picture[:] = seen
+
+        return torch.stack(tokens).float(), data, first_iou, take_back
 
 
 def main():
@@ -67,7 +82,6 @@ def main():
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here")
     arguments.add_argument("--threads", type=int, default=2)
     options = arguments.parse_args()
-    path = options.out / "checkpoint.pt"
     saved = start_from(options.out, options.init)
     model = build_model(saved["resolution"])
     step = Step(model)
@@ -80,15 +94,7 @@ def main():
     pool = Pool(np.random.default_rng(options.seed))
     threads, began, sums, done = Threads(options.threads), time.time(), {}, 0
     log = open(options.out / "log" / "objects.jsonl", "a", buffering=1)
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-
-    def save():
-        saved["step"] = step.state_dict()
-        saved["average"].update(step.objects.state_dict())
-        save_atomic(saved, path)
-        save_transformers(model, step.exported(), options.out / "export")
-
+    stop = stop_requests()
     saved_at = began
     while (spent := (time.time() - began) / 60 / options.minutes) < 1 and not stop:
         progress = options.start_progress + (1 - options.start_progress) * spent
@@ -101,9 +107,11 @@ def main():
         if not pool.kept:
             continue
         corrections = float(np.interp(progress, *CORRECTIONS))
+        tokens, data, first_iou, take_back = pool.draw(PICTURES)
         losses = object_losses(
-            step.objects, step.helpers.object_cover, *pool.draw(PICTURES), rng, PICTURES, OBJECTS, corrections,
+            step.objects, step.helpers.object_cover, tokens, data, rng, PICTURES, OBJECTS, corrections, first_iou=first_iou,
         )
+        take_back()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         sum(WEIGHTS[k] * v for k, v in losses.items()).backward()
@@ -120,9 +128,9 @@ def main():
             print(json.dumps(line), flush=True)
             sums = {}
         if time.time() - saved_at > 300:
-            save()
+            save_objects(saved, model, step, options.out)
             saved_at = time.time()
-    save()
+    save_objects(saved, model, step, options.out)
     from evaluation_set import DEFAULT_SEED, make_set
 
     torch.set_num_threads(1)

@@ -10,7 +10,6 @@ memory is trained once objects are followed well enough.
 import argparse
 import json
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -18,17 +17,19 @@ import numpy as np
 import torch
 
 from clip_batches import window_stream
-from model import build_model, save_transformers
+from model import build_model
 from optimizers import build_optimizers, rate_share, set_rate
 from pack_checkpoint import start_from
 from step import Step
-from train import Threads, save_atomic
+from train import Threads, save_objects, stop_requests
 from video_evaluation import measure_video
 from video_losses import mask_loss, window_losses, window_tensors
 from video_network import VideoForward, memory_parameters, start_memory
 
 WEIGHTS = {"video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.5}
-FRAMES = 8  # of a window: as many as it takes to use every row of the temporal table
+# Frames of a window: a third has as many as it takes to use every row of the temporal table. Attention to few memories
+# costs much less, and more windows teach more than more frames of one.
+LENGTHS = (5, 5, 8)
 GOOD = 0.75  # mean J of clicked objects from which the memory counts as trained
 CLIPS, LENGTH = 6, 30  # of a validation
 
@@ -63,7 +64,6 @@ def main():
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--validate-minutes", type=float, default=15)
     options = arguments.parse_args()
-    path = options.out / "checkpoint.pt"
     saved = start_from(options.out, options.init)
     model = build_model(saved["resolution"])
     step = Step(model)
@@ -76,13 +76,12 @@ def main():
     print(json.dumps({"trained": sum(p.numel() for p in trained.values())}), flush=True)
     optimizers = build_optimizers(trained.items(), options.rate)
     state = {"done": 0, "drawn": 0, "J": 0.0, **(saved.get("video", {}) if options.resume else {})}
-    stream = window_stream(state["drawn"], options.seed, saved["resolution"], FRAMES)
+    stream = window_stream(state["drawn"], options.seed, saved["resolution"], LENGTHS)
     if not options.resume:
         print(json.dumps({"masks": fit_masks(video, stream)}), flush=True)
     threads, began, sums = Threads(options.threads), time.time(), {}
     log = open(options.out / "log" / "video.jsonl", "a", buffering=1)
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    stop = stop_requests()
 
     def say(content):
         line = {"step": state["done"], "minutes": round((time.time() - began) / 60, 1), **content}
@@ -90,10 +89,8 @@ def main():
         print(json.dumps(line), flush=True)
 
     def save():
-        saved["step"], saved["video"] = step.state_dict(), state
-        saved["average"].update(step.objects.state_dict())
-        save_atomic(saved, path)
-        save_transformers(model, step.exported(), options.out / "export", memory_trained=state["J"] >= GOOD)
+        saved["video"] = state
+        save_objects(saved, model, step, options.out, memory_trained=state["J"] >= GOOD)
 
     def validate():
         torch.set_num_threads(1)

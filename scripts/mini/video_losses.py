@@ -26,8 +26,9 @@ def prompted_answer(video, fine, middle, coarse, data, kind, rng):
     if kind == "mask":
         size = (video.objects.resolution,) * 2
         return video.given(fine, middle, coarse, F.interpolate(gold[:, None], size, mode="bilinear", align_corners=False)[:, 0] > 0.5)
-    places, labels = first_prompts((gold > 0.5).numpy(), data["boxes"].numpy(), kind, rng)
-    points = (torch.from_numpy(places) + 0.5) * (video.objects.resolution / gold.shape[-1]) - 0.5
+    cell = video.objects.resolution / gold.shape[-1]
+    places, labels = first_prompts((gold > 0.5).numpy(), data["boxes"].numpy(), kind, rng, cell)
+    points = (torch.from_numpy(places) + 0.5) * cell - 0.5
     found = video.decoded(fine, middle, video.plain(coarse), points, torch.from_numpy(labels))
     return video.answer(*found, single=kind == "box")
 
