@@ -112,7 +112,7 @@ for await (const { index, objects } of session.stream(camera())) {
     [
       `frame ${done}: ${(resident / MiB).toFixed(1)} MiB resident (${(growth * 100).toFixed(1)} %)`,
       `${(deviceBytes / MiB).toFixed(2)} MiB on the device by the session, ${(held / MiB).toFixed(2)} by the addon`,
-      `${objects.length} objects seen`,
+      `${session.objects.length} objects tracked, ${objects.length} seen`,
       `${rate.toFixed(2)} frames/s`,
     ].join("; "),
   );
