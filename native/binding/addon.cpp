@@ -4,6 +4,7 @@
 #include "binding/handles.h"
 #include "binding/replica.h"
 #include "core/devices.h"
+#include "core/tensor_heap.h"
 
 namespace sam3::binding {
 namespace {
@@ -40,6 +41,7 @@ void shut_down_at_end(Napi::Env env, Environment* environment) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+  use_tensor_heap();
   auto* environment = new Environment(env);
   env.SetInstanceData<Environment>(environment);
   shut_down_at_end(env, environment);

@@ -29,10 +29,11 @@ std::int64_t concept_bytes(const ImageTensors& image, std::int64_t mask_size) {
 
 ConceptTensors ImageModel::decode_concepts(const std::vector<const ConceptQuery*>& queries) {
   const auto n = static_cast<std::int64_t>(queries.size());
-  std::int64_t length = 1;
+  // Not to the longest of the batch: attention sums over another number of tokens in another order, so that a text beside a
+  // longer one was answered otherwise than alone (scores of mini by up to 1.8e-5, of texts equally long by 2e-6).
+  const std::int64_t length = bundle_.spec().context_length;
   std::int64_t boxes = 0;
   for (const ConceptQuery* query : queries) {
-    length = std::max(length, query->text->tokens.size(0));
     boxes = std::max(boxes, static_cast<std::int64_t>(query->labels.size()));
   }
   const at::Tensor& any = queries[0]->text->tokens;

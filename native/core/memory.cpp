@@ -6,6 +6,8 @@
 #include <fstream>
 #include <string>
 
+#include "core/tensor_heap.h"
+
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -93,6 +95,7 @@ void give_back_memory(c10::Device device) {
     allocator->resetPeakStats(device.index());
     return;
   }
+  trim_tensor_heap();
 #if defined(__GLIBC__)
   malloc_trim(0);
 #endif

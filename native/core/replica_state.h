@@ -8,6 +8,7 @@
 #include "core/bundle.h"
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/tensor_heap.h"
 #include "core/tracker_constants.h"
 
 namespace sam3 {
@@ -40,7 +41,11 @@ class ReplicaState {
   void release() noexcept {
     try {
       set_bundle(std::nullopt);
-      if (!device_.is_cpu()) give_back_memory(device_);
+      if (device_.is_cpu()) {
+        trim_tensor_heap();  // what the C library keeps takes longer, and is not the model's
+      } else {
+        give_back_memory(device_);
+      }
     } catch (...) {
     }
   }
