@@ -18,7 +18,7 @@ const TARGETS = { click: 0.85, box: 0.9 };
 
 /**
  * What the model in models/mini was measured to reach on this very set: after the first prompt and after each correction.
- * Where that is short of a target, the test holds the model to its measurement and says so aloud.
+ * The measurement itself must reach the targets and rise, and every run must find it again.
  */
 interface Scores {
   readonly seed: number;
@@ -28,12 +28,14 @@ interface Scores {
 }
 const measured = (JSON.parse(readFileSync("models/mini/scores.json", "utf8")) as { objects: Scores }).objects;
 
-// Other processors round differently, which moves a few edges.
-const ROUNDING = 0.005;
+// Other processors round differently, which moves a few edges; and where a correction adds next to nothing, a difference of a
+// few ten-thousandths is not a fault.
+const ROUNDING = 0.002;
 
-// Fresh scenes: training draws from other random streams, and no one looked at these before the model was final.
+// Fresh scenes: training draws from other random streams, and no training step ever saw one. So many that the mean of their
+// objects is known to about half a hundredth (60 were not enough: they lie 0.01 below the mean of 300).
 const SEED = 991_207;
-const SCENES = 60;
+const SCENES = 150;
 const CORRECTIONS = 3;
 
 const setUp = pythonWith(["cv2", "numpy", "pycocotools"]);
@@ -81,14 +83,6 @@ describe.skipIf("reason" in setUp)(`object prompts on ${SCENES} scenes mini neve
     for (const kind of ["click", "box"] as const)
       scores[kind] = sums[kind].map((sum) => Number((sum / objects).toFixed(4)));
     console.log(`object scores: ${JSON.stringify({ ...scores, seed: SEED, scenes: SCENES })}`);
-    const short = (["click", "box"] as const).filter((kind) => (scores[kind][0] as number) < TARGETS[kind]);
-    if (short.length > 0) console.log(`mini is NOT at its target yet in: ${short.join(", ")}`);
-    for (const kind of ["click", "box"] as const) {
-      for (let turn = 1; turn <= CORRECTIONS; turn++) {
-        if (!rises(scores[kind], turn))
-          console.log(`correction ${turn} after a ${kind} does NOT make mini's mask better`);
-      }
-    }
   }, 1_200_000);
 
   afterAll(async () => {
@@ -103,19 +97,16 @@ describe.skipIf("reason" in setUp)(`object prompts on ${SCENES} scenes mini neve
 
   it.each(["click", "box"] as const)("outlines an object from one %s", (kind) => {
     const reached = measured[kind][0] as number;
-    const floor = reached >= TARGETS[kind] ? TARGETS[kind] : reached - ROUNDING;
-    expect(scores[kind][0]).toBeGreaterThanOrEqual(floor);
+    expect(reached).toBeGreaterThanOrEqual(TARGETS[kind]);
+    expect(scores[kind][0]).toBeGreaterThanOrEqual(reached - ROUNDING);
   });
 
-  it.each(["click", "box"] as const)("gets better with corrective clicks after a %s", (kind) => {
-    expect(scores[kind][1]).toBeGreaterThan(scores[kind][0] as number);
-    for (let turn = 2; turn <= CORRECTIONS; turn++) {
-      // Where the model was measured to gain nothing more, it must at least stay where it was.
-      const floor = rises(measured[kind], turn)
-        ? scores[kind][turn - 1]
-        : (measured[kind][turn] as number) - ROUNDING;
-      expect(scores[kind][turn]).toBeGreaterThanOrEqual(floor as number);
+  it.each(["click", "box"] as const)("gets better with every corrective click after a %s", (kind) => {
+    for (let turn = 1; turn <= CORRECTIONS; turn++) {
+      expect(rises(measured[kind], turn)).toBe(true);
+      expect(scores[kind][turn]).toBeGreaterThanOrEqual((measured[kind][turn] as number) - ROUNDING);
     }
+    expect(scores[kind][1]).toBeGreaterThan((scores[kind][0] as number) + ROUNDING);
   });
 });
 
