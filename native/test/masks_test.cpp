@@ -129,6 +129,11 @@ TEST("masks: 100 blobs on 4032 x 3024 take far less than pixel by pixel work") {
   const auto seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   std::printf("     100 masks: %.2f s of processor time\n", seconds);
   EXPECT(masks.size() == 100);
-  // Measured: 0.5 s. The limit catches a fall back to work pixel by pixel, 1.2 billion of them.
+  // Measured: 0.5 s, 3 s under AddressSanitizer, which checks every access. The limit catches a fall back to work pixel by
+  // pixel, 1.2 billion of them, which it slows as much.
+#if defined(__SANITIZE_ADDRESS__)
+  EXPECT_LE(seconds, 18.0);
+#else
   EXPECT_LE(seconds, 3.0);
+#endif
 }
