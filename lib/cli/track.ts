@@ -1,5 +1,4 @@
 import { readSettings } from "../options.js";
-
 import { openVideo } from "../video/sources/open-video.js";
 import { lookAt, takeVideo } from "../video/sources/video-input.js";
 import type { VideoInfo, VideoSource } from "../video/sources/video-source.js";

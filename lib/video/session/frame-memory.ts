@@ -8,6 +8,9 @@ import type { SessionTrack } from "./session-track.js";
 import type { TrackMemory } from "./track-memories.js";
 import type { TrackerCalls } from "./tracker-calls.js";
 
+const AS_TRACKED = { binarize: false, throughSquare: false, constrain: true } as const;
+const AS_CLICKED = { binarize: false, throughSquare: true, constrain: false } as const;
+
 /** What every object keeps of the frame. */
 export class FrameMemory {
   readonly memories = new Map<SessionTrack, TrackMemory>();
@@ -67,15 +70,7 @@ export class FrameMemory {
         group: it.track.prompt ?? -1,
       };
     });
-    const made = this.#scope.addAll(
-      await calls.remember({
-        features: this.#work.features,
-        rows,
-        binarize: false,
-        throughSquare: false,
-        constrain: true,
-      }),
-    );
+    const made = await this.#remember(calls, rows, AS_TRACKED);
     concepts.forEach((it, i) => {
       const memory = made[i];
       if (memory && wanted.includes(it)) this.#take(it, memory, reconditioned.has(it.track.id));
@@ -94,9 +89,7 @@ export class FrameMemory {
   ): Promise<void> {
     const { features } = this.#work;
     const { born } = this.#plan;
-    const rows = [...prompted, ...again].map((it): NativeRememberRow => {
-      return { ...it.raw, ...it.pointers, objectScore: it.objectScore, group: -1 };
-    });
+    const rows = [...prompted, ...again].map(decodedRow);
     if (born.length > 0 && detections) {
       const { masks } = detections;
       const items = born.map(({ detection }) => ({ masks, row: detection }));
@@ -105,7 +98,7 @@ export class FrameMemory {
       rows.push(...seededRows(seeded));
     }
     if (rows.length === 0) return;
-    const made = this.#scope.addAll(await calls.remember({ features, rows, ...AS_PROMPTED }));
+    const made = await this.#remember(calls, rows, AS_PROMPTED);
     [...prompted, ...again].forEach((it, i) => {
       const memory = made[i];
       if (memory) this.#take(it, memory, it.prompted);
@@ -119,22 +112,19 @@ export class FrameMemory {
   /** Objects of clicks: masks as decoded, as probabilities, each for itself. */
   async #asClicked(calls: TrackerCalls, clicked: readonly Tracked[]): Promise<void> {
     if (clicked.length === 0) return;
-    const rows = clicked.map((it) => {
-      return { ...it.raw, ...it.pointers, objectScore: it.objectScore, group: -1 };
-    });
-    const made = this.#scope.addAll(
-      await calls.remember({
-        features: this.#work.features,
-        rows,
-        binarize: false,
-        throughSquare: true,
-        constrain: false,
-      }),
-    );
+    const made = await this.#remember(calls, clicked.map(decodedRow), AS_CLICKED);
     clicked.forEach((it, i) => {
       const memory = made[i];
       if (memory) this.#take(it, memory, false);
     });
+  }
+
+  async #remember(
+    calls: TrackerCalls,
+    rows: readonly NativeRememberRow[],
+    how: typeof AS_TRACKED | typeof AS_CLICKED | typeof AS_PROMPTED,
+  ): Promise<readonly TrackMemory["memory"][]> {
+    return this.#scope.addAll(await calls.remember({ features: this.#work.features, rows, ...how }));
   }
 
   #take(it: Tracked, memory: TrackMemory["memory"], conditioning: boolean): void {
@@ -159,4 +149,9 @@ export class FrameMemory {
     for (const { memory } of this.memories.values()) memory.dispose();
     for (const { memory } of this.births.values()) memory.dispose();
   }
+}
+
+/** An object's mask as decoded, for itself. */
+function decodedRow(it: Tracked): NativeRememberRow {
+  return { ...it.raw, ...it.pointers, objectScore: it.objectScore, group: -1 };
 }
