@@ -19,7 +19,12 @@ void Environment::call_js(Napi::Env env, Napi::Function, std::nullptr_t*, Job* j
     return;
   }
   const Napi::HandleScope scope(env);
-  (*owned)(env);
+  try {
+    (*owned)(env);
+  } catch (const Napi::Error&) {
+    // A worker that is being terminated: Node-API refuses all that could run JavaScript, the rejection of a promise
+    // included. Nobody is left to be told, and the cleanup hook lets go of everything.
+  }
 }
 
 void Environment::post(Job job) {
@@ -74,20 +79,28 @@ Napi::Error coded_error(Napi::Env env, const Error& error) {
 
 void Pending::settle(Napi::Env env, const std::function<Napi::Value(Napi::Env)>& value) {
   kept_.clear();
-  try {
-    deferred_.Resolve(value(env));
-  } catch (const Napi::Error& error) {
-    deferred_.Reject(error.Value());
-  } catch (const std::exception& error) {
-    deferred_.Reject(coded_error(env, Error("INTERNAL", error.what())).Value());
-  }
   Environment::of(env).end();
+  Napi::Value made;
+  Napi::Value failure;
+  try {
+    made = value(env);
+  } catch (const Napi::Error& error) {
+    failure = error.Value();
+  } catch (const std::exception& error) {
+    failure = coded_error(env, Error("INTERNAL", error.what())).Value();
+  }
+  // Exactly one of them: even where it fails, the deferred is used up.
+  if (failure.IsEmpty()) {
+    deferred_.Resolve(made);
+  } else {
+    deferred_.Reject(failure);
+  }
 }
 
 void Pending::reject(Napi::Env env, const Error& error) {
   kept_.clear();
-  deferred_.Reject(coded_error(env, error).Value());
   Environment::of(env).end();
+  deferred_.Reject(coded_error(env, error).Value());
 }
 
 void Pending::abandon() {

@@ -60,7 +60,7 @@ def _work(queue, start, seed, resolution, lengths):
     cv2.setNumThreads(1)
     parent, index = os.getppid(), start
     while True:
-        hand_over(queue, (index, make_window(seed, index, frames, resolution)), parent)
+        hand_over(queue, (index, make_window(seed, index, lengths[index % len(lengths)], resolution)), parent)
         index += 1
 
 

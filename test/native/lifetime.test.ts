@@ -35,6 +35,10 @@ describe("worker threads", () => {
   it("can be terminated in the middle of work; the main thread works on", async () => {
     expect(await scenario("terminate")).toEqual({ code: 0, signal: null, output: "true\n" });
   });
+
+  it("can be ended while calls are being answered", async () => {
+    expect(await scenario("end-answering")).toEqual({ code: 7, signal: null, output: "" });
+  });
 });
 
 describe("memory", () => {

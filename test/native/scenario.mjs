@@ -93,6 +93,16 @@ const scenarios = {
     console.log((await settled).length === 20);
     await replica.close();
   },
+  /** Workers are ended again and again while their calls are answered one upon the other, at last by process.exit(). */
+  async "end-answering"() {
+    for (let round = 0; ; round++) {
+      const workers = [worker("answer"), worker("answer")];
+      await Promise.all(workers.map(({ said }) => said));
+      await new Promise((done) => setTimeout(done, 3 * round));
+      if (round === 12) process.exit(7);
+      await Promise.all(workers.map(({ worker }) => worker.terminate()));
+    }
+  },
   /** process.exit() on the main thread while workers are busy. */
   async "exit-with-workers"() {
     await Promise.all([worker("be busy"), worker("be busy")].map(({ said }) => said));
@@ -102,6 +112,15 @@ const scenarios = {
 
 if (isMainThread) {
   await scenarios[process.argv[2]]();
+} else if (workerData === "answer") {
+  const addon = load();
+  const replica = new addon.Replica({ device: setup.device, threads: 1 });
+  await replica.load(setup.bundle, new addon.CancelToken(), () => {});
+  const encode = () => replica.encodeImages(pictures(addon, 1, 10, 10), { atOnce: 1 }).then(encode, encode);
+  const trim = () => replica.trim().then(trim, trim);
+  encode();
+  for (let i = 0; i < 200; i++) trim();
+  parentPort.postMessage("answering");
 } else {
   const { replica, settled } = await busy();
   if (workerData === "be busy") {
