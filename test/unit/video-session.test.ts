@@ -259,6 +259,24 @@ describe("what is known is not computed again", () => {
       [1, 0],
     ]);
   });
+
+  it("an edit of an old frame goes by what the frames before it showed", async () => {
+    const { open, state } = await world([mover("a")]);
+    const session = await open(60, plain);
+    const [x, y] = placeOf(mover("a"), 0);
+    const { object } = await session.addPrompt({ points: [{ x: x + 1, y: y + 1, label: "positive" }] });
+    await all(session.propagate());
+    state.trackCalls.length = 0;
+    const [left, top] = placeOf(mover("a"), 20);
+    const again = {
+      object: object as number,
+      points: [{ x: left + 1, y: top + 1, label: "positive" as const }],
+    };
+    await session.addPrompt({ frame: 20, ...again });
+    // Six frames are attended to beside the one that was prompted; they were dropped long ago.
+    const remembered = state.trackCalls.filter(({ call }) => call === "rememberObjects");
+    expect(remembered.map(({ frame }) => frame)).toEqual([14, 15, 16, 17, 18, 19, 20]);
+  });
 });
 
 describe("objects that are shown", () => {

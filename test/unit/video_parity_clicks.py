@@ -74,6 +74,7 @@ BOX = {"object": 1, "points": [(40, 8, 2), (80, 50, 3)]}
 MASK = {"object": 2, "mask": (10, 5, 45, 50)}
 POINTS = {"object": 3, "points": [(60, 40, 1), (10, 10, 0), (70, 50, 1)]}
 CORRECTION = {"object": 1, "points": [(50, 30, 1), (5, 5, 0)]}
+OTHER_BOX = {"object": 1, "points": [(30, 20, 2), (70, 55, 3)]}
 
 answer = [
     track_clicks("clicks-0", 0, 14, 1, [
@@ -82,5 +83,7 @@ answer = [
     ]),
     track_clicks("clicks-1", 1, 12, 1, [*forward(8, 12, [POINT, BOX, MASK]), *backward(7, -1)]),
     track_clicks("clicks-2", 2, 18, 1, [*forward(0, 18, [BOX, MASK])]),
+    # An object prompted anew on the frame it was first prompted on.
+    track_clicks("clicks-3", 0, 8, 1, [*forward(0, 6, [POINT, BOX]), *forward(0, 8, [OTHER_BOX])]),
 ]
 (out / "reference.json").write_text(json.dumps(answer))

@@ -178,8 +178,9 @@ function kept(core: SessionCore, track: SessionTrack, frame: number, memory: Tra
 }
 
 /**
- * Gives objects back what they remember of the frame before, where it was dropped and its result is known: passes that
- * begin anywhere, and edits of old frames, then have something near to go by.
+ * Gives objects back what they remember of the frames before, where it was dropped and their results are known: as many
+ * frames as attention takes in (`rules.memories`), for passes that begin anywhere and for edits of old frames. What is
+ * remembered so is the mask that was given out.
  */
 async function recall(
   core: SessionCore,
@@ -188,26 +189,42 @@ async function recall(
   frame: number,
   reverse: boolean,
 ): Promise<void> {
-  const before = reverse ? frame + 1 : frame - 1;
-  const entry = core.results.get(before);
-  if (!entry) return;
+  const back = (steps: number) => (reverse ? frame + steps : frame - steps);
+  // Where the frame right before is remembered, the pass goes on from there and nothing was dropped that it needs.
   const lost = tracks.filter(
-    (track) => track.memories.get(before) === undefined && (entry.objects.get(track.id)?.area ?? 0) > 0,
+    (track) => track.memories.get(back(1)) === undefined && wasSeen(core, track, back(1)),
   );
   if (lost.length === 0) return;
+  for (let steps = core.rules.memories - 1; steps > 0; steps--) {
+    const at = back(steps);
+    const wanted = lost.filter((track) => track.memories.get(at) === undefined && wasSeen(core, track, at));
+    if (wanted.length > 0) await rememberResults(core, calls, wanted, at);
+  }
+}
+
+function wasSeen(core: SessionCore, { id }: SessionTrack, frame: number): boolean {
+  return (core.results.get(frame)?.objects.get(id)?.area ?? 0) > 0;
+}
+
+/** Makes memories of what objects' results on a frame are. */
+async function rememberResults(
+  core: SessionCore,
+  calls: TrackerCalls,
+  tracks: readonly SessionTrack[],
+  frame: number,
+): Promise<void> {
+  const objects = core.results.get(frame)?.objects;
   const scope = new Handles();
   try {
-    const { features } = await featuresOf(core, calls, before);
+    const { features } = await featuresOf(core, calls, frame);
     scope.add(features);
-    const items = lost.map(({ id }) => ({
-      counts: entry.objects.get(id)?.counts ?? new Uint32Array(0),
-    }));
+    const items = tracks.map(({ id }) => ({ counts: objects?.get(id)?.counts ?? new Uint32Array(0) }));
     const seeded = await calls.seed({ features, items });
     scope.addAll(handlesOf(seeded));
     const made = await calls.remember({ features, rows: seededRows(seeded), ...AS_PROMPTED });
-    lost.forEach((track, i) => {
+    tracks.forEach((track, i) => {
       const memory = made[i];
-      if (memory) track.memories.set(before, { memory, conditioning: false, effectiveIou: 1 });
+      if (memory) track.memories.set(frame, { memory, conditioning: false, effectiveIou: 1 });
     });
   } finally {
     scope.dispose();
