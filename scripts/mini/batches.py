@@ -11,7 +11,7 @@ from prompts import KINDS, training_prompts
 from scenes import draw_scene
 from vocabulary import COLOURS, SHAPES
 
-STREAMS = ["vision", "joint", "objects"]
+STREAMS = ["vision", "joint", "objects", "detector"]
 MASK_CELLS = 8  # mask targets have 8 x 8 cells per patch
 
 
@@ -109,8 +109,11 @@ def shares(kind, index):
     """Share of easy, hard and packed scenes by kind of batch and its number.
 
     Batches for the picture side alone ("vision"): easy and packed at first, small and packed later. Joint ones are
-    much like what the model is to be asked. Those for object prompts ("objects") have more neighbours to tell apart.
+    much like what the model is to be asked. Those for object prompts ("objects") and for the detector alone have more
+    neighbours to tell apart.
     """
+    if kind == "detector":
+        return {"hard": 0.15, "packed": 0.15, "crowded": 0.5}
     if kind == "objects":
         return {"hard": 0.2, "packed": 0.1, "crowded": 0.5}
     if kind == "joint":

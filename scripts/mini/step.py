@@ -103,10 +103,17 @@ class Step(torch.nn.Module):
         self.helpers = Helpers()
         self.kind_of_token = torch.tensor(kind_of_token())
         self.object_share = {}  # what `object_losses` shall do otherwise than by itself
+        self.detector_only = False
         at = (torch.arange(self.net.grid) + 0.5) / self.net.grid
         y, x = torch.meshgrid(at, at, indexing="ij")
         self.places = torch.stack([x, y], -1).view(1, -1, 2)
         self.own_place = place_code(self.places[0])
+
+    def keep_shared(self):
+        """Only what finds concepts learns from here on; what object prompts and video go by stays as it is."""
+        self.detector_only = True
+        self.net.model.vision_encoder.backbone.requires_grad_(False)
+        self.objects.requires_grad_(False)
 
     def forward(self, data, progress, generator, vision_only=False):
         net = self.net
@@ -121,7 +128,7 @@ class Step(torch.nn.Module):
         losses |= self.box_losses(data, prompt[:, text.shape[1] : -1], coarse, truth)
         if not vision_only:
             losses |= self.concept_losses(data, tokens, coarse, prompt, mask, truth, progress, generator)
-            if len(data["objects"]):
+            if len(data["objects"]) and not self.detector_only:
                 rng = np.random.default_rng(int(torch.randint(1 << 31, (), generator=generator)))
                 losses |= object_losses(self.objects, self.helpers.object_cover, tokens, data, rng, **self.object_share)
         return losses

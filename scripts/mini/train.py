@@ -122,9 +122,13 @@ class Run:
         self.object_weight = 1.0
         if options.sharpen:
             self.step.object_share, self.object_weight = SHARPEN, SHARPEN_WEIGHT
-        self.optimizers = build_optimizers(self.step.named_parameters(), options.rate)
+        if options.detector:
+            self.step.keep_shared()
+        learning = [(name, p) for name, p in self.step.named_parameters() if p.requires_grad]
+        self.optimizers = build_optimizers(learning, options.rate)
         self.done, self.spent, self.warm = 0, 0.0, 0
-        self.drawn = {"vision": 0, "joint": 0}  # batches used so far, of each stream
+        kinds = ["detector"] if options.detector else ["vision", "joint"]
+        self.drawn = {kind: 0 for kind in kinds}  # batches used so far, of each stream
         self.average = Average(self.step.exported())
         if options.resume and self.path.exists():
             self.restore()
@@ -235,7 +239,7 @@ def train(run):
     sums, mark, saved_at = {}, time.time(), time.time()
     while run.progress() < 1 and run.done < options.steps and not stop:
         every = joint_every(run.done, run.progress(), options.vision_steps)
-        kind = "joint" if every and run.done % every == 0 else "vision"
+        kind = "detector" if options.detector else "joint" if every and run.done % every == 0 else "vision"
         index, batch = next(streams[kind])
         run.drawn[kind] = index + 1
         threads[kind].before()
@@ -249,7 +253,7 @@ def train(run):
             sums.setdefault(k, []).append(float(v.detach()))
         if run.done % 60 == 0:
             means = {k: round(sum(v) / len(v), 4) for k, v in sums.items()}
-            run.say("losses", {"seconds": round((time.time() - mark) / 60, 3), "threads": threads["joint"].best, **means})
+            run.say("losses", {"seconds": round((time.time() - mark) / 60, 3), "threads": threads[kind].best, **means})
             sums, mark = {}, time.time()
         if run.done % options.validate_every == 0:
             run.validate(options.validate_pictures)
@@ -272,6 +276,7 @@ def main():
     arguments.add_argument("--init", type=Path, help="start from the weights of another run, packed by pack_checkpoint.py")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --init)")
     arguments.add_argument("--sharpen", action="store_true", help="object prompts count as much as concepts, on the picture side too")
+    arguments.add_argument("--detector", action="store_true", help="only what finds concepts learns; object prompts and video stay as they are")
     arguments.add_argument("--resolution", type=int, default=288)
     arguments.add_argument("--rate", type=float, default=6e-4, help="AdamW's; Muon's follows")
     arguments.add_argument("--steps", type=int, default=10**9, help="stop after so many steps (for trying things)")

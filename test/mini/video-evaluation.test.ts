@@ -81,12 +81,12 @@ describe.skipIf("reason" in setUp)(`mini on ${CLIPS} clips it never saw`, () => 
       text: mean(text),
       click: mean(click),
       switches: round(text.switches / Math.max(1, text.frames)),
-      gone: round((text.gone + click.gone) / Math.max(1, text.left + click.left)),
-      late: round(text.found / Math.max(1, text.late)),
+      gone: share(text.gone + click.gone, text.left + click.left),
+      late: share(text.found, text.late),
     };
     console.log(`video scores: ${JSON.stringify({ clips: CLIPS, ...scores })}`);
     console.log(
-      `of ${text.frames} object-frames by text, ${click.frames} by click, ${text.left + click.left} departures`,
+      `of ${text.frames} object-frames by text, ${click.frames} by click, ${text.left + click.left} departures, ${text.late} arrivals`,
     );
     const short = (Object.keys(TARGETS) as (keyof typeof TARGETS)[]).filter((key) =>
       key === "switches" ? scores[key] > TARGETS[key] : scores[key] < TARGETS[key],
@@ -149,4 +149,6 @@ function middle(mask: Mask): { x: number; y: number } {
 }
 
 const mean = ({ iou, frames }: Tally) => round(iou / Math.max(1, frames));
+/** All of none. */
+const share = (some: number, all: number) => (all === 0 ? 1 : round(some / all));
 const round = (value: number) => Number(value.toFixed(4));

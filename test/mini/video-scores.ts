@@ -91,7 +91,10 @@ export function watch(frames: readonly FrameResult[], objects: readonly Track[],
         .slice(0, t)
         .filter((id) => id !== null)
         .at(-1);
-      return frames[t]?.objects.some(({ id, mask }) => id === last && mask.area > 0) ?? false;
+      const mask = frames[t]?.objects.find(({ id }) => id === last)?.mask;
+      if (!mask?.area) return false;
+      // An id that went over to another object while the two were one patch is a switch, not something still found.
+      return !objects.some(({ masks }) => masks !== object.masks && (masks[t]?.iou(mask) ?? 0) >= SAME);
     };
     departures(object.masks, there, tally);
     const first = object.masks.findIndex((mask) => mask !== null);
