@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   OBJECT_NOT_FOUND: "The session has no object of this id.",
   SESSION_NOT_FOUND: "There is no session of this id.",
   SESSION_LIMIT: "As many sessions are open as there may be; nothing was allocated.",
+  SESSION_BUSY: "Another pass over the session stands still: its caller neither goes on nor ends it.",
   SESSION_CLOSED: "The session was closed, by you or because nobody used it.",
   SESSION_INVALID: "A saved session is damaged, of another version, or of another model or video.",
   BUNDLE_NOT_FOUND: "The bundle folder or its manifest does not exist.",

@@ -9,7 +9,7 @@ import { Sam3Error } from "../errors.js";
  * header as JSON, what objects remember as the addon's blocks one after the other, and the SHA-256 of all of that.
  */
 const MAGIC = Buffer.from("SAM3SESS");
-const VERSION = 1;
+const VERSION = 2;
 const FIXED_BYTES = MAGIC.length + 8;
 const HASH_BYTES = 32;
 
@@ -68,7 +68,9 @@ const headerSchema = z.strictObject({
       score: z.number().nullable(),
       firstFrame: index,
       since: z.strictObject({ frame: index, reverse: z.boolean() }).nullable(),
+      lastSeen: index,
       late: z.boolean(),
+      tracked: z.array(z.tuple([index, index])),
       inputs: z.array(z.strictObject({ frame: index, input })),
       memories: z.array(
         z.strictObject({ frame: index, conditioning: z.boolean(), effectiveIou: z.number(), block: index }),

@@ -130,17 +130,23 @@ export class VideoSession {
       const core = this.#core;
       core.line.assertUsable();
       const { manifest, tokenizer } = this.#engine;
+      // Asked again when its turn comes: the newest live frame may be another one by then.
+      const where = () => this.#promptedFrame(prompt);
+      where();
       const video = { ...this.#promptedSize(), maskSize: manifest.maskSize };
       const checked = checkVideoPrompt(prompt, video, manifest.tokenizer.fallbackText);
-      const frame = this.#promptedFrame(prompt.frame);
       if (checked.kind === "concept") {
         const { ids } = tokenizer.encode(checked.text);
-        const { prompt: number, done } = await promptConcept(core, { ...checked, ids }, frame, signal);
+        const { prompt: number, done } = await promptConcept(core, { ...checked, ids }, where, signal);
         return { prompt: number, object: null, frame: this.#answer(done, ALL_OUTPUTS) };
       }
       if (!manifest.tracker.trained && !this.#settings.allowUntrained) throw clicksUnsupported(manifest.name);
-      if (frame === undefined) throw noFrameYet();
-      const { object, done } = await promptObject(core, checked, frame, signal);
+      const place = () => {
+        const frame = where();
+        if (frame === undefined) throw noFrameAtHand();
+        return frame;
+      };
+      const { object, done } = await promptObject(core, checked, place, signal);
       return { prompt: null, object, frame: this.#answer(done, ALL_OUTPUTS) };
     });
   }
@@ -151,7 +157,7 @@ export class VideoSession {
    * because until then an object can still be taken back. Leaving the loop early is fine: go on later with another call.
    *
    * @throws {Sam3Error} `INVALID_ARGUMENT`, `INVALID_PROMPT` where nothing was prompted, `FRAME_OUT_OF_RANGE`,
-   *   `VIDEO_NOT_SEEKABLE` for a live session, `SESSION_CLOSED`, what reading frames throws, `OUT_OF_MEMORY`,
+   *   `VIDEO_NOT_SEEKABLE` for a live session, `SESSION_BUSY` when another pass stands still for 30 s, `SESSION_CLOSED`, what reading frames throws, `OUT_OF_MEMORY`,
    *   `DEVICE_FAULT`, `MODEL_FAILED`; the signal's reason when it was aborted. After any but `DEVICE_FAULT` and
    *   `SESSION_CLOSED` the session can be used on
    * @example
@@ -345,7 +351,7 @@ export class VideoSession {
       const total = countFrames(core, start, direction, maxFrames);
       let done = 0;
       const out = function* (frame: LeavingFrame) {
-        yield frameResult(core, frame, outputs);
+        yield* waiting(core, frameResult(core, frame, outputs));
         onProgress?.({ done: ++done, total, frame: frame.index });
       };
       if (direction !== "backward") {
@@ -391,7 +397,8 @@ export class VideoSession {
       try {
         const { framesAhead: ahead, forgetAfterFrames: forgetAfter } = this.#settings;
         const order = { frames: source, signal, ahead, forgetAfter };
-        for await (const frame of runLive(core, order)) yield frameResult(core, frame, outputs);
+        for await (const frame of runLive(core, order))
+          yield* waiting(core, frameResult(core, frame, outputs));
       } finally {
         await source.dispose();
       }
@@ -417,13 +424,30 @@ export class VideoSession {
     return frame && frameResult(this.#core, frame, choice);
   }
 
-  /** The frame a prompt is for; undefined in a live session that has seen none. */
-  #promptedFrame(frame: unknown): number | undefined {
+  /** The frame a prompt is for; undefined for words in a live session that has no frame at hand. */
+  #promptedFrame(prompt: VideoPrompt): number | undefined {
     const core = this.#core;
-    if (frame === undefined && !core.source) return core.newest?.index;
-    const index = frame ?? 0;
-    assertFrame(core, index);
-    return index;
+    const frame = prompt?.frame;
+    if (core.source) {
+      const index = frame ?? 0;
+      assertFrame(core, index);
+      return index;
+    }
+    const newest =
+      core.newest !== undefined && core.features.has(core.newest.index) ? core.newest.index : undefined;
+    if (frame === undefined) {
+      if (newest === undefined && pointsAtFrame(prompt)) throw noFrameAtHand();
+      return newest;
+    }
+    assertFrame(core, frame);
+    if (frame === newest) return frame;
+    throw new Sam3Error(
+      "VIDEO_NOT_SEEKABLE",
+      newest === undefined
+        ? `Frame ${frame} cannot be prompted: a live session has no frame at hand before the next one has come. Words need none: leave frame out.`
+        : `Frame ${frame} of a live session is not at hand; only the newest one (${newest}) can be prompted.`,
+      { details: { frame } },
+    );
   }
 
   #promptedSize(): { readonly width: number; readonly height: number } {
@@ -447,6 +471,13 @@ function countFrames(
   return direction === "both" ? after + before - 1 : after;
 }
 
+/** Gives a frame out, and says how long nobody asks for the next. */
+function* waiting({ line }: SessionCore, frame: FrameResult): Generator<FrameResult, void, undefined> {
+  line.passIsIdle(true);
+  yield frame;
+  line.passIsIdle(false);
+}
+
 /** Gives a generator's failures the code and the caller's stack that public calls have. */
 async function* coded<T>(
   frames: AsyncGenerator<T, void, undefined>,
@@ -468,8 +499,18 @@ function objectNotFound(id: unknown): Sam3Error {
   );
 }
 
-function noFrameYet(): Sam3Error {
-  return new Sam3Error("INVALID_PROMPT", "No frame has come yet that points, boxes or masks could be on.");
+/** Whether a prompt means places on a frame. */
+function pointsAtFrame(prompt: VideoPrompt): boolean {
+  if (typeof prompt !== "object" || prompt === null) return false;
+  const { exemplars, object, points, box, mask } = prompt;
+  return [exemplars, object, points, box, mask].some((given) => given !== undefined);
+}
+
+function noFrameAtHand(): Sam3Error {
+  return new Sam3Error(
+    "INVALID_PROMPT",
+    "No frame has come yet that points, boxes or masks could be on. Words can be given before; the others once stream() has given a frame.",
+  );
 }
 
 function clicksUnsupported(name: string): Sam3Error {

@@ -29,8 +29,8 @@ export interface TrackingState {
   liveMasks: number;
   livePointers: number;
   liveMemories: number;
-  /** Every call of the tracker's half: its name, how many items, on which frame. */
-  trackCalls: { call: keyof NativeTracking; items: number; frame: number }[];
+  /** Every call of the tracker's half: its name, how many items, on which frame; which frames' memories each item attends to. */
+  trackCalls: { call: keyof NativeTracking; items: number; frame: number; memories?: number[][] }[];
   /** Bytes of one memory. */
   memoryBytes: number;
 }
@@ -91,8 +91,9 @@ export function fakeTracking(
     frame: number,
     request: unknown,
     work: () => T,
+    facts: { memories?: number[][] } = {},
   ) => {
-    state.trackCalls.push({ call, items, frame });
+    state.trackCalls.push({ call, items, frame, ...facts });
     return ask(call, request, work);
   };
 
@@ -114,11 +115,13 @@ export function fakeTracking(
           masks: masksOf(found.map(({ key, rect }) => ({ key, rect }))),
         };
       }),
-    trackObjects: (request) =>
-      run("trackObjects", request.items.length, (request.features as Features).mark, request, () => {
-        const frame = frameOf(request.features);
+    trackObjects: (request) => {
+      const { items, features } = request;
+      const memories = items.map((item) => item.memories.map((memory) => (memory as Memory).frame));
+      const work = () => {
+        const frame = frameOf(features);
         return trackedOf(
-          request.items.map(({ memories, pointers, points }) => {
+          items.map(({ memories, pointers, points }) => {
             for (const memory of [...memories, ...pointers]) {
               if (memory.disposed) throw new Error("a memory was disposed");
               if (memory.tier === "host") throw new Error("a memory is on the host");
@@ -130,7 +133,9 @@ export function fakeTracking(
             return { key, rect: state.world.at(key, frame) };
           }),
         );
-      }),
+      };
+      return run("trackObjects", items.length, (features as Features).mark, request, work, { memories });
+    },
     seedObjects: (request) =>
       run("seedObjects", request.items.length, (request.features as Features).mark, request, () => {
         const frame = frameOf(request.features);

@@ -179,6 +179,29 @@ describe("turns", () => {
     );
   });
 
+  it("that nobody ends are told to who waits for them", async () => {
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] });
+    try {
+      const { open } = await world(things);
+      const session = await open(25, { temporalDisambiguation: false });
+      await session.addPrompt({ text: "thing" });
+      const left = session.propagate();
+      expect((await left.next()).value?.index).toBe(0);
+      const waiting = session.propagate().next();
+      const refused = expect(waiting).rejects.toMatchObject({ code: "SESSION_BUSY" });
+      await vi.advanceTimersByTimeAsync(29_000);
+      await vi.advanceTimersByTimeAsync(2_000);
+      await refused;
+      // The one that stood still is still good, and makes room when it is ended.
+      expect((await left.next()).value?.index).toBe(1);
+      await left.return();
+      expect(await all(session.propagate())).toHaveLength(25);
+      expect(vi.getTimerCount()).toBeLessThanOrEqual(1);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it("let a prompt in between the frames of a pass", async () => {
     const { open } = await world([...things, mover("c", { text: "dog" })]);
     const session = await open(20, { temporalDisambiguation: false });

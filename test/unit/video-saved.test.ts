@@ -118,6 +118,29 @@ describe("a saved session", () => {
     await expect(sam.video.restore(file, clipOf(3))).rejects.toMatchObject({ code: "SESSION_INVALID" });
   });
 
+  it("of live frames forgets what is hidden when it would have, and takes words before its next frame", async () => {
+    // b is not to be seen from frame 6 on.
+    const gone = mover("b", { at: (frame) => (frame > 5 ? null : [frame, 20, frame + 4, 25]) });
+    const { sam } = await world([mover("a"), gone]);
+    const options = { forgetAfterFrames: 10 };
+    const session = await sam.video.open(null, options);
+    await session.addPrompt({ text: "thing" });
+    async function* camera(from: number, to: number) {
+      for (let i = from; i < to; i++) yield { image: frameOf(i), time: i };
+    }
+    await all(session.stream(camera(0, 12)));
+    await session.save(file);
+    const expected = await all(session.stream(camera(12, 20)));
+    expect(expected.flatMap(({ index, removedIds }) => removedIds.map((id) => [index, id]))).toEqual([
+      [15, 1],
+    ]);
+    const restored = await sam.video.restore(file, null, options);
+    expect(restored.frame(11)?.objects.map(({ id }) => id)).toEqual([0]);
+    await expect(restored.addPrompt({ box: [1, 1, 9, 9] })).rejects.toMatchObject({ code: "INVALID_PROMPT" });
+    expect((await restored.addPrompt({ text: "nothing like it" })).frame).toBeNull();
+    expect(seen(await all(restored.stream(camera(12, 20))))).toEqual(seen(expected));
+  });
+
   it("that is damaged, cut off, foreign or none is refused, and holds nothing", async () => {
     const { sam, open, held } = await world(things, { maxSessions: 2 });
     const session = await open(20);

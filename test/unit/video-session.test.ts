@@ -159,6 +159,46 @@ describe("tracking by words", () => {
   });
 });
 
+describe("what was given out", () => {
+  // Both are found from frame 20 on, and b is no longer confirmed after frame 40.
+  const fading = () => [mover("a"), mover("b", { score: (frame) => (frame > 40 ? 0 : 0.9) })];
+  const ids = (frames: readonly FrameResult[]) => frames.map(({ objects }) => objects.map(({ id }) => id));
+
+  it("is not taken back by a later pass over earlier frames", async () => {
+    const { open } = await world(fading());
+    const session = await open(60);
+    await session.addPrompt({ frame: 20, text: "thing" });
+    const first = await all(session.propagate());
+    expect(ids(first)).toEqual(Array(40).fill([0, 1]));
+    const again = await all(session.propagate({ startFrame: 0 }));
+    expect(again.flatMap(({ removedIds }) => removedIds)).toEqual([]);
+    expect(ids(again)).toEqual(Array(60).fill([0, 1]));
+  });
+
+  it("is not taken back by a prompt on an earlier frame", async () => {
+    const { open } = await world(fading());
+    const session = await open(60);
+    await session.addPrompt({ text: "thing" });
+    await all(session.propagate());
+    const exemplars = [{ box: placeOf(mover("a"), 5) }];
+    const { frame } = await session.addPrompt({ frame: 5, text: "thing", exemplars });
+    expect(frame?.objects.map(({ id }) => id)).toEqual([0, 1]);
+    expect(ids(await all(session.propagate()))).toEqual(Array(60).fill([0, 1]));
+  });
+
+  it("is not what a loop that was left had still held back", async () => {
+    const ghost = mover("b", { score: (frame) => (frame === 2 ? 0.9 : 0) });
+    const { open } = await world([mover("a"), ghost]);
+    const session = await open(40, { framesAhead: 1 });
+    await session.addPrompt({ text: "thing" });
+    const left = session.propagate();
+    // Frame 8 is computed where frame 0 is given before the ghost's end; frames 1 to 14 wait.
+    await left.next();
+    await left.return();
+    expect(ids(await all(session.propagate()))).toEqual(Array(40).fill([0]));
+  });
+});
+
 describe("what is known is not computed again", () => {
   it("a second pass asks the model nothing", async () => {
     const { open, state } = await world([mover("a")]);
@@ -196,6 +236,23 @@ describe("what is known is not computed again", () => {
     expect(session.status().hostBytes).toBeLessThanOrEqual(3000);
     expect((await all(session.propagate())).map(line)).toEqual(first);
     expect(session.status().framesDone).toBeGreaterThan(30);
+  });
+
+  it("what is computed again attends to nothing that comes later, but to what was prompted", async () => {
+    const { open, state } = await world([mover("a")]);
+    const session = await open(48, { maxResultBytes: 0, rules: { reconditionEvery: 8 } });
+    await session.addPrompt({ frame: 20, text: "thing" });
+    const attended = async () => {
+      state.trackCalls.length = 0;
+      await all(session.propagate({ startFrame: 0 }));
+      return state.trackCalls.flatMap(({ call, frame, memories }) =>
+        call === "trackObjects" ? [{ frame, memories: memories?.[0] }] : [],
+      );
+    };
+    const first = await attended();
+    expect(first.find(({ frame }) => frame === 10)?.memories).toContain(20);
+    expect(first.find(({ frame }) => frame === 40)?.memories).toContain(32);
+    expect(await attended()).toEqual(first);
   });
 
   it("a new object leaves the results of the others, and is tracked alone", async () => {
@@ -320,6 +377,25 @@ describe("objects that are shown", () => {
     expect(session.objects.map(({ id }) => id)).toEqual([0, 1]);
   });
 
+  it("are corrected by what was shown and what is remembered, also where their result was dropped", async () => {
+    const { open, state } = await world([mover("a")]);
+    const session = await open(30, { ...plain, maxResultBytes: 0 });
+    await session.addPrompt({ text: "thing" });
+    await all(session.propagate());
+    expect(session.frame(12)).toBeNull();
+    state.trackCalls.length = 0;
+    const [x, y] = placeOf(mover("a"), 12);
+    const points = [{ x: x + 1, y: y + 1, label: "positive" as const }];
+    await session.addPrompt({ frame: 12, object: 0, points });
+    expect(state.trackCalls.find(({ call }) => call === "trackObjects")?.memories).toEqual([[0]]);
+    // A frame it was never tracked to shows it anew.
+    const other = await open(30, plain);
+    await other.addPrompt({ text: "thing" });
+    state.trackCalls.length = 0;
+    await other.addPrompt({ frame: 12, object: 0, points });
+    expect(state.trackCalls.find(({ call }) => call === "trackObjects")?.memories).toEqual([[]]);
+  });
+
   it("exemplars without words find on their frame and are tracked on", async () => {
     const things = [mover("a", { text: "visual" })];
     const { open, state } = await world(things);
@@ -371,7 +447,9 @@ describe("live frames", () => {
     );
     for (const { index, objects } of frames)
       expect(objects.map(({ box }) => box)).toEqual([things[0]?.at(index)]);
-    expect(session.status()).toMatchObject({ framesDone: 50, frameCount: null, hostBytes: 0 });
+    expect(session.status()).toMatchObject({ framesDone: 50, frameCount: null });
+    // The newest frame.
+    expect(session.status().hostBytes).toBeLessThan(500);
     // Words' features, the newest frame's, and what the object remembers.
     expect(held()).toMatchObject({ features: 1, masks: 0, pointers: 0 });
     expect(held().memories).toBeLessThanOrEqual(20);
@@ -408,6 +486,76 @@ describe("live frames", () => {
     for (const { index, objects } of frames) {
       expect(objects.map(({ box }) => box)).toEqual(things.map(({ at }) => at(index)));
     }
+  });
+});
+
+describe("a live session", () => {
+  async function* camera(frames: number, from = 0, width = WIDTH) {
+    for (let i = from; i < from + frames; i++) yield { image: frameOf(i, width), time: i };
+  }
+  const point = (frame: number) => {
+    const [x, y] = placeOf(mover("a"), frame);
+    return [{ x: x + 1, y: y + 1, label: "positive" as const }];
+  };
+
+  it("corrects an object by what it remembers of it, and shows the whole frame", async () => {
+    const { sam, state } = await world([mover("a"), mover("b")]);
+    const session = await sam.video.open(null, plain);
+    await session.addPrompt({ text: "thing" });
+    await all(session.stream(camera(6)));
+    state.trackCalls.length = 0;
+    const { frame } = await session.addPrompt({ object: 0, points: point(5) });
+    expect(state.trackCalls.find(({ call }) => call === "trackObjects")?.memories).toEqual([[0, 1, 2, 3, 4]]);
+    expect(frame?.objects.map(({ id }) => id)).toEqual([0, 1]);
+    expect(session.frame(5)?.objects.map(({ id }) => id)).toEqual([0, 1]);
+    expect(session.frame(4)).toBeNull();
+  });
+
+  it("says what it lacks where a prompt needs a frame and none is at hand", async () => {
+    const { sam } = await world([mover("a")]);
+    const session = await sam.video.open();
+    const refused = async (prompt: object, code: string, message: RegExp) =>
+      expect(session.addPrompt(prompt)).rejects.toMatchObject({
+        code,
+        message: expect.stringMatching(message) as string,
+      });
+    await refused({ points: point(0) }, "INVALID_PROMPT", /No frame has come yet/);
+    await refused({ box: [10, 10, 30, 20] }, "INVALID_PROMPT", /No frame has come yet/);
+    await refused({ text: "thing", exemplars: [{ box: [1, 1, 9, 9] }] }, "INVALID_PROMPT", /No frame has/);
+    await refused({ frame: 3, text: "thing" }, "VIDEO_NOT_SEEKABLE", /leave frame out/);
+    expect(session.status()).toMatchObject({ prompts: 0, objects: 0 });
+    await all(session.stream(camera(4)));
+    await refused({ frame: 2, text: "thing" }, "VIDEO_NOT_SEEKABLE", /only the newest one \(3\)/);
+    expect((await session.addPrompt({ frame: 3, text: "thing" })).frame?.index).toBe(3);
+  });
+
+  it("begins anew with reset: with frame 0, and frames of another size", async () => {
+    const { sam } = await world([mover("a")]);
+    const session = await sam.video.open();
+    await session.addPrompt({ text: "thing" });
+    await all(session.stream(camera(3)));
+    await session.reset();
+    expect(await session.addPrompt({ text: "thing" })).toEqual({ prompt: 0, object: null, frame: null });
+    const frames = await all(session.stream(camera(2, 0, WIDTH + 10)));
+    expect(frames.map(({ index, objects }) => [index, objects.map(({ id }) => id)])).toEqual([
+      [0, [0]],
+      [1, [0]],
+    ]);
+  });
+
+  it("takes a prompt without a frame for the one that is the newest when its turn comes", async () => {
+    const { sam } = await world([mover("a"), mover("c", { text: "dog" })]);
+    const session = await sam.video.open();
+    await session.addPrompt({ text: "thing" });
+    const asked: Promise<{ frame: FrameResult | null }>[] = [];
+    const frames = session.stream(camera(4));
+    await frames.next();
+    // The frame that is asked for first comes first.
+    const next = frames.next();
+    asked.push(session.addPrompt({ text: "dog" }));
+    await next;
+    expect([0, 1]).toContain((await asked[0])?.frame?.index);
+    await frames.return();
   });
 });
 

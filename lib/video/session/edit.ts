@@ -37,14 +37,15 @@ export function earliestPrompt(core: SessionCore): number {
   return frames.length > 0 ? Math.min(...frames) : 0;
 }
 
-/** Looks for a concept on a frame; on the others it will be looked for when they are computed. */
+/** Looks for a concept on the frame `where` says; on the others it will be looked for when they are computed. */
 export function promptConcept(
   core: SessionCore,
   concept: CheckedConcept & { readonly ids: Int32Array },
-  frame: number | undefined,
+  where: () => number | undefined,
   signal: AbortSignal,
 ): Promise<{ readonly prompt: number; readonly done: LeavingFrame | null }> {
   return core.line.operate(signal, async (calls) => {
+    const frame = where();
     const { prompt, undo } = core.addPrompt(concept, frame, concept.exemplars);
     try {
       if (frame === undefined) return { prompt: prompt.id, done: null };
@@ -61,11 +62,11 @@ export function promptConcept(
   });
 }
 
-/** Makes an object of what was shown, or corrects one. */
+/** Makes an object of what was shown on the frame `where` says, or corrects one. */
 export function promptObject(
   core: SessionCore,
   checked: CheckedObject,
-  frame: number,
+  where: () => number,
   signal: AbortSignal,
 ): Promise<{ readonly object: number; readonly done: LeavingFrame }> {
   return core.line.operate(signal, async (calls) => {
@@ -76,14 +77,11 @@ export function promptObject(
         `The session has no object ${checked.object}; leave object out for a new one.`,
       );
     }
+    const frame = where();
     const { track, undo: undoObject } = known ? { track: known, undo: () => {} } : core.addObject(frame);
     try {
       const before = track.inputs.get(frame);
-      const entry = core.results.get(frame);
-      const wasTracked =
-        entry !== undefined &&
-        (entry.own.has(track.id) || (track.prompt !== null && entry.prompts.has(track.prompt)));
-      const alone = before ? before.kind === "points" && before.alone : !wasTracked;
+      const alone = before ? before.kind === "points" && before.alone : !track.tracked.has(frame);
       const { undo } = core.correct(track, frame, checked.input(before, alone));
       try {
         const done = await stepAt(core, calls, frame, { prompts: [], objects: [track] });

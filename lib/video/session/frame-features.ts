@@ -17,6 +17,10 @@ export class FrameFeatures {
     return this.#bytes;
   }
 
+  has(frame: number): boolean {
+    return this.#kept.has(frame);
+  }
+
   /** Takes the features of a frame out: they are the caller's. */
   take(frame: number): NativeFeatures | undefined {
     const features = this.#kept.get(frame);

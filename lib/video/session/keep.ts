@@ -27,7 +27,9 @@ export async function saveSession(
     score: track.score,
     firstFrame: track.firstFrame,
     since: track.since,
+    lastSeen: track.lastSeen,
     late: track.late,
+    tracked: track.tracked.spans.map(([first, last]): [number, number] => [first, last]),
     inputs: [...track.inputs].map(([frame, input]) => ({ frame, input: savedInput(input) })),
     memories: [...track.memories.entries()].map(([frame, { memory, conditioning, effectiveIou }]) => {
       return { frame, conditioning, effectiveIou, block: memories.push(memory) - 1 };
@@ -99,8 +101,7 @@ export async function restoreSession(
 ): Promise<void> {
   const memories = blocks.length > 0 ? await restoreBlocks(calls, blocks) : [];
   for (const saved of header.tracks) {
-    const track = new SessionTrack(saved);
-    track.late = saved.late;
+    const track = new SessionTrack(saved, saved);
     for (const { frame, input } of saved.inputs) track.inputs.set(frame, restoredInput(input, core.size));
     for (const { frame, conditioning, effectiveIou, block } of saved.memories) {
       const memory = memories[block];

@@ -18,7 +18,7 @@ export interface LiveOrder {
   readonly forgetAfter: number;
 }
 
-/** Tracks frames as they come. Nothing is held back or taken back, and nothing of a frame is kept but what objects remember. */
+/** Tracks frames as they come. Nothing is held back or taken back; of frames only the newest one's results and features are kept, beside what objects remember. */
 export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenerator<LeavingFrame> {
   const { frames, signal, ahead, forgetAfter } = order;
   const { width, height } = frames.info;

@@ -48,12 +48,19 @@ export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenera
         core.rules.hotstartDelay,
       );
       buffer = held.buffer;
-      yield* held.leaving;
+      yield* given(core, held.leaving);
     }
-    yield* releaseFrames(buffer).leaving;
+    yield* given(core, releaseFrames(buffer).leaving);
   } finally {
     core.line.running.delete(reader);
     await reader.close();
+  }
+}
+
+function* given(core: SessionCore, frames: readonly LeavingFrame[]): Generator<LeavingFrame> {
+  for (const frame of frames) {
+    core.giveOut(frame.objects.map(({ id }) => id));
+    yield frame;
   }
 }
 

@@ -78,9 +78,9 @@ export class ResultStore {
     }
   }
 
-  /** Forgets that a concept was computed, on one frame. */
-  forgetPrompt(id: number, frame: number): void {
-    this.#entries.get(frame)?.prompts.delete(id);
+  /** Forgets that a concept was computed, on one frame. Whether it was. */
+  forgetPrompt(id: number, frame: number): boolean {
+    return this.#entries.get(frame)?.prompts.delete(id) ?? false;
   }
 
   clear(): void {

@@ -28,6 +28,9 @@ export interface CoreParts {
   readonly correctionsCondition: boolean;
 }
 
+/** Of a live session that has seen no frame. */
+const NO_SIZE = { width: 0, height: 0 };
+
 /** Corrections take the place of what the detector taught within so many frames. SAM 3: 16. */
 const CORRECTION_REACH = 16;
 
@@ -62,7 +65,7 @@ export class SessionCore {
     this.rules = parts.rules;
     this.budgets = parts.budgets;
     this.correctionsCondition = parts.correctionsCondition;
-    this.size = parts.source?.info ?? { width: 0, height: 0 };
+    this.size = parts.source?.info ?? NO_SIZE;
     this.results = new ResultStore(parts.budgets.resultBytes);
     this.features = new FrameFeatures(parts.budgets.featureBytes);
   }
@@ -110,9 +113,11 @@ export class SessionCore {
     const before = frame === undefined ? undefined : prompt.exemplars.get(frame);
     if (frame !== undefined && exemplars) {
       prompt.exemplars.set(frame, exemplars);
-      this.results.forgetPrompt(prompt.id, frame);
     }
+    const wasComputed =
+      frame !== undefined && exemplars !== undefined && this.results.forgetPrompt(prompt.id, frame);
     const undo = () => {
+      if (wasComputed) this.results.get(frame)?.prompts.add(prompt.id);
       if (!known) {
         this.prompts.delete(prompt.id);
         if (this.nextPrompt === prompt.id + 1) this.nextPrompt = prompt.id;
@@ -205,9 +210,22 @@ export class SessionCore {
     this.nextPrompt = 0;
     this.framesDone = 0;
     this.reverse = null;
+    if (this.source) return;
+    this.newest = undefined;
+    this.size = NO_SIZE;
   }
 
-  /** What was given out before time turned stays. */
+  /** What was given out is not taken back any more, whatever later passes and prompts find. */
+  giveOut(ids: readonly number[]): void {
+    const young = this.state.tracks.filter(({ id, settled }) => !settled && ids.includes(id));
+    if (young.length === 0) return;
+    this.state = settleTracks(
+      this.state,
+      young.map(({ id }) => id),
+    );
+  }
+
+  /** What was computed before time turned stays. */
   turn(reverse: boolean): void {
     if (this.reverse !== null && this.reverse !== reverse) {
       this.state = settleTracks(

@@ -1,6 +1,6 @@
 import { linkSignals, throwIfAborted } from "../../abort.js";
 import type { Replica } from "../../devices/replica.js";
-import type { Sam3Error } from "../../errors.js";
+import { Sam3Error } from "../../errors.js";
 import { Gate } from "../../gate.js";
 import { TrackerCalls } from "./tracker-calls.js";
 
@@ -12,6 +12,12 @@ export interface RunningPass {
   close(): Promise<void>;
 }
 
+/**
+ * How long a pass may stand still, because its caller does not ask for the next frame, while another one waits. A loop
+ * that was left without `return()`, or that waits itself for the other pass, would hold it up for ever.
+ */
+const MOST_IDLE_MS = 30_000;
+
 /** Who is next: a session's operations run one after the other, in the order they came, and its passes too. */
 export class SessionLine {
   lastUsedAt = Date.now();
@@ -21,6 +27,8 @@ export class SessionLine {
   readonly #line = new Gate({ atOnce: 1 });
   readonly #passes = new Gate({ atOnce: 1 });
   readonly #stop = new AbortController();
+  /** When the pass under way gave a frame that its caller has not come back from yet. */
+  #idleSince: number | undefined;
   #working = 0;
   #failure: Sam3Error | undefined;
 
@@ -73,7 +81,16 @@ export class SessionLine {
     }
   }
 
-  /** Waits until no pass over the clip is under way; the answer ends the own one. */
+  /** Notes that the pass under way has given a frame, or was asked for the next one. */
+  passIsIdle(isIdle: boolean): void {
+    this.#idleSince = isIdle ? Date.now() : undefined;
+  }
+
+  /**
+   * Waits until no pass over the clip is under way; the answer ends the own one.
+   *
+   * @throws {Sam3Error} `SESSION_BUSY` where the one under way stands still
+   */
   async beginPass(signal: AbortSignal | undefined): Promise<() => void> {
     this.assertUsable();
     let end = () => {};
@@ -81,6 +98,10 @@ export class SessionLine {
       end = resolve;
     });
     const { controller, unlink } = linkSignals(signal, this.#stop.signal);
+    const watch = setInterval(() => {
+      if (Date.now() - (this.#idleSince ?? Number.POSITIVE_INFINITY) >= MOST_IDLE_MS)
+        controller.abort(standsStill());
+    }, MOST_IDLE_MS / 30);
     try {
       await new Promise<void>((resolve, reject) => {
         this.#passes
@@ -91,9 +112,13 @@ export class SessionLine {
           .catch(reject);
       });
     } finally {
+      clearInterval(watch);
       unlink();
     }
-    return end;
+    return () => {
+      this.#idleSince = undefined;
+      end();
+    };
   }
 
   /** Stops what runs and what waits, and resolves when it has ended: what runs holds handles. */
@@ -110,4 +135,11 @@ export class SessionLine {
     if (fault) this.#failure ??= fault;
     return this.#failure ?? error;
   }
+}
+
+function standsStill(): Sam3Error {
+  return new Sam3Error(
+    "SESSION_BUSY",
+    `Another pass over this session is under way, and nobody has asked it for a frame for ${MOST_IDLE_MS / 1000} s. Passes take turns: finish its loop, or leave it with break or return().`,
+  );
 }

@@ -137,10 +137,11 @@ function commit(
   for (const [track, memory] of outcome.memories) track.memories.set(index, kept(core, track, index, memory));
   for (const { id, prompt, score } of plan.born) {
     const since = mode.prompted ? null : { frame: index, reverse: mode.reverse };
-    const track = new SessionTrack({ id, prompt, score, firstFrame: index, since });
+    const late = mode.prompted && isKnownElsewhere(core, prompt, index);
+    const track = new SessionTrack({ id, prompt, score, firstFrame: index, since }, { late });
+    track.tracked.add(index);
     const memory = outcome.births.get(id);
     if (memory) track.memories.set(index, memory);
-    track.late = mode.prompted && isKnownElsewhere(core, prompt, index);
     core.tracks.set(id, track);
     // Nothing will find it again, so nothing can hold against it that it is not found.
     if (core.prompts.get(prompt)?.everywhere === false) core.state = settleTracks(core.state, [id]);
@@ -159,7 +160,10 @@ function commit(
     entry.objects.delete(track.id);
   }
   for (const [id, object] of outcome.results) entry.objects.set(id, object);
-  if (!mode.streaming) core.results.put(entry);
+  for (const track of mode.prompted ? tracks : [...tracks, ...todo.objects]) track.tracked.add(index);
+  // Of live frames only the newest one is kept, for prompts on it.
+  if (mode.streaming) core.results.clear();
+  core.results.put(entry);
   for (const track of [
     ...tracks,
     ...todo.objects,

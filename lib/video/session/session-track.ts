@@ -1,4 +1,5 @@
 import type { NativeTextFeatures } from "../../native/addon.js";
+import { FrameSpans } from "./frame-spans.js";
 import { disposeOnce } from "./handles.js";
 import { TrackMemories } from "./track-memories.js";
 
@@ -20,6 +21,13 @@ export interface BornInPass {
   readonly reverse: boolean;
 }
 
+/** What a restored object went through before. */
+export interface TrackPast {
+  readonly lastSeen?: number;
+  readonly late?: boolean;
+  readonly tracked?: FrameSpans["spans"];
+}
+
 /** One object of a session. */
 export class SessionTrack {
   readonly id: number;
@@ -34,20 +42,27 @@ export class SessionTrack {
   readonly memories = new TrackMemories();
   /** What the user showed, by frame. */
   readonly inputs = new Map<number, ObjectInput>();
+  /** Frames it was tracked to, or born on: there a prompt corrects it, elsewhere it shows the object anew. */
+  readonly tracked: FrameSpans;
 
-  constructor(facts: Pick<SessionTrack, "id" | "prompt" | "score" | "firstFrame" | "since">) {
+  constructor(
+    facts: Pick<SessionTrack, "id" | "prompt" | "score" | "firstFrame" | "since">,
+    past: TrackPast = {},
+  ) {
     this.id = facts.id;
     this.prompt = facts.prompt;
     this.score = facts.score;
     this.firstFrame = facts.firstFrame;
-    this.lastSeen = facts.firstFrame;
     this.since = facts.since;
+    this.lastSeen = past.lastSeen ?? facts.firstFrame;
+    this.late = past.late ?? false;
+    this.tracked = new FrameSpans(past.tracked);
   }
 
   /** The newest frame it was seen on; only kept up in live sessions. */
   lastSeen: number;
   /** It was born on one frame after its concept had been computed on others. */
-  late = false;
+  late: boolean;
 
   /** Whether its results are made for itself, where those of its concept are known already. */
   get edited(): boolean {

@@ -1,4 +1,5 @@
 import type { NativeTracked, NativeTrackItem } from "../../native/addon.js";
+import type { MemoryBank } from "../rules/memory-bank.js";
 import { selectMemories } from "../rules/select-memories.js";
 import type { FrameWork, Tracked } from "./frame-work.js";
 import type { Handles } from "./handles.js";
@@ -61,7 +62,7 @@ async function itemOf(calls: TrackerCalls, work: FrameWork, track: SessionTrack)
       labels,
     };
   }
-  const { memories, pointers } = selectMemories(work.rules, track.memories.bank, work);
+  const { memories, pointers } = selectMemories(work.rules, knownBank(track, work), work);
   const needed = [...new Set([...memories, ...pointers].map(({ frame }) => frame))];
   await bringBack(calls, track, needed);
   const handle = (frame: number) => {
@@ -76,6 +77,22 @@ async function itemOf(calls: TrackerCalls, work: FrameWork, track: SessionTrack)
     ages: Float32Array.from(pointers, ({ age }) => age),
     points,
     labels,
+  };
+}
+
+/**
+ * What was remembered before this frame: where a part of the clip is computed a second time, there are frames that the pass
+ * will come to only later, and it shall come out as it did the first time. Frames that were prompted, or showed the
+ * object first, count from everywhere.
+ */
+function knownBank(track: SessionTrack, { frame, reverse }: FrameWork): MemoryBank {
+  const { conditioning, tracked } = track.memories.bank;
+  const isBehind = (at: number) => (reverse ? at > frame : at < frame);
+  return {
+    conditioning: conditioning.filter(
+      (at) => isBehind(at) || at === track.firstFrame || track.inputs.has(at),
+    ),
+    tracked,
   };
 }
 
