@@ -1,3 +1,4 @@
+import { Sam3Error, type Sam3ErrorCode } from "../errors.js";
 import { readSettings } from "../options.js";
 import { openVideo } from "../video/sources/open-video.js";
 import { lookAt, takeVideo } from "../video/sources/video-input.js";
@@ -75,6 +76,15 @@ export const trackCommand = defineCommand({
 });
 
 const NAME = { name: "track" };
+/** What says that the video itself cannot be read any further: what was tracked until there is all that can be had. */
+const BREAKS: readonly Sam3ErrorCode[] = [
+  "VIDEO_TRUNCATED",
+  "VIDEO_INVALID",
+  "FRAME_SIZE",
+  "IMAGE_INVALID",
+  "IMAGE_NOT_FOUND",
+  "IMAGE_TOO_LARGE",
+];
 
 interface Job {
   readonly file: string;
@@ -96,6 +106,7 @@ async function track(job: Job): Promise<number> {
   const taken = takeVideo(file);
   if (taken.kind === "path") await lookAt(taken.path);
   const output = plan.out === undefined ? undefined : await openOverlay(job, plan.out);
+  let broken: Sam3Error | undefined;
   try {
     await using sam = await loadModel(job);
     await using session = await sam.video.open(file, {
@@ -105,20 +116,29 @@ async function track(job: Job): Promise<number> {
     });
     const info = session.info as VideoInfo;
     await prompt(session, plan, signal);
-    const summary = await propagate(job, { session, info, model: sam.model.name, output: output?.overlay });
+    const summary = new TrackSummary();
+    const found = { session, info, model: sam.model.name, output: output?.overlay, summary };
+    broken = await propagate(job, found).then(
+      () => undefined,
+      (error: unknown) => {
+        if (Sam3Error.is(error) && BREAKS.includes(error.code)) return error;
+        throw error;
+      },
+    );
     await output?.overlay.close((done, total) => bar.update("drawing", done, total, String));
     bar.clear();
     if (plan.json !== "-") io.out(`${file}: ${summary.toText(info)}`);
     if (plan.out !== undefined) {
       (plan.json === "-" ? io.err : io.out)(`overlay written to ${plan.out}\n`);
     }
-    return 0;
   } catch (error) {
     await output?.overlay.abort();
     throw error;
   } finally {
     await output?.video.dispose();
   }
+  if (broken !== undefined) throw broken;
+  return 0;
 }
 
 async function propagate(
@@ -128,11 +148,17 @@ async function propagate(
     info,
     model,
     output,
-  }: { session: VideoSession; info: VideoInfo; model: string; output: OverlayOutput | undefined },
-): Promise<TrackSummary> {
+    summary,
+  }: {
+    readonly session: VideoSession;
+    readonly info: VideoInfo;
+    readonly model: string;
+    readonly output: OverlayOutput | undefined;
+    readonly summary: TrackSummary;
+  },
+): Promise<void> {
   const { direction, startFrame, maxFrames, json } = plan;
   const lines = json === undefined ? undefined : new JsonLines(json, io);
-  const summary = new TrackSummary();
   let total: number | undefined;
   try {
     await lines?.write({ file, model, video: info, prompts: session.prompts });
@@ -153,7 +179,6 @@ async function propagate(
       done++;
       bar.update(`tracking, ${summary.rate.toFixed(1)} frames/s`, done, total, String);
     }
-    return summary;
   } finally {
     await lines?.close();
   }

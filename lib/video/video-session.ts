@@ -155,6 +155,7 @@ export class VideoSession {
    * Goes through the clip and gives every frame with its objects, in the order of time. Frames are computed as they are
    * asked for; what is known already is not computed again. With temporal disambiguation frames come 15 frames late,
    * because until then an object can still be taken back. Leaving the loop early is fine: go on later with another call.
+   * Where the video breaks, what could be read comes first; a truncated one then throws `VIDEO_TRUNCATED`.
    *
    * @throws {Sam3Error} `INVALID_ARGUMENT`, `INVALID_PROMPT` where nothing was prompted, `FRAME_OUT_OF_RANGE`,
    *   `VIDEO_NOT_SEEKABLE` for a live session, `SESSION_BUSY` when another pass stands still for 30 s, `SESSION_CLOSED`, what reading frames throws, `OUT_OF_MEMORY`,
@@ -366,6 +367,8 @@ export class VideoSession {
         const order = { ...common, count, start: from, reverse: true, later: [] };
         for await (const frame of runPass(core, order)) yield* out(frame);
       }
+      const beyond = maxFrames === null || start + maxFrames > (core.frameCount ?? 0);
+      if (direction !== "backward" && beyond) core.source.assertWhole();
     } finally {
       end();
     }

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { readTrackPrompts } from "../../lib/cli/track-prompt.js";
 import { Mask } from "../../lib/index.js";
+import { openVideo } from "../../lib/video/sources/open-video.js";
 import { sam3, sam3Here, TINY } from "./support/cli.js";
 
 const FFMPEG = installer.path;
@@ -230,6 +231,34 @@ describe("tracking", () => {
     expect(stderr).toBe("");
     expect(code).toBe(0);
     expect((await readFile(out)).subarray(4, 8).toString()).toBe("ftyp");
+  });
+
+  test("a truncated video: every frame that is there, drawn too, then the error", async () => {
+    const whole = join(folder, "whole.mp4");
+    await promisify(execFile)(FFMPEG, [
+      ...["-v", "error", "-stream_loop", "3", "-i", clip, "-c:v", "libx264", "-g", "6"],
+      ...["-movflags", "faststart", whole],
+    ]);
+    const bytes = await readFile(whole);
+    const cut = join(folder, "cut.mp4");
+    await writeFile(cut, bytes.subarray(0, Math.floor(bytes.length * 0.8)));
+    const [out, json] = [join(folder, "cut-drawn.mp4"), join(folder, "cut.jsonl")];
+    const { code, stdout, stderr } = await sam3(
+      ["track", cut, "--text", "circle", "--out", out, "--json", json, ...tiny],
+      { env: { SAM3_FFMPEG: FFMPEG } },
+    );
+    const { header: first, frames } = readLines(await readFile(json, "utf8"));
+    const { frameCount } = first.video;
+    expect(frameCount).toBeGreaterThan(5);
+    expect(frameCount).toBeLessThan(4 * COUNT);
+    expect(frames.map(({ frame }) => frame)).toEqual(Array.from({ length: frameCount }, (_, i) => i));
+    expect(stderr).toMatch(new RegExp(`^VIDEO_TRUNCATED: .*cut\\.mp4 breaks off after ${frameCount} frames`));
+    expect(code).toBe(1);
+    expect(stdout).toContain(`in ${frameCount} frames of 80 × 60 pixels`);
+    expect(stdout).toContain(`overlay written to ${out}`);
+    const drawn = await openVideo(out, { decoder: "ffmpeg", ffmpeg: FFMPEG });
+    expect(drawn.info.frameCount).toBe(frameCount);
+    await drawn.dispose();
   });
 
   test("a click outside, a frame that is not there, a damaged picture", async () => {

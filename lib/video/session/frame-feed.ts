@@ -27,6 +27,7 @@ export class FrameFeed {
   readonly #waiting = new Set<NativeFeatures>();
   #reading: Promise<unknown> = Promise.resolve();
   #ended = false;
+  #failure: unknown;
 
   constructor(parts: FeedParts) {
     this.#parts = parts;
@@ -38,6 +39,11 @@ export class FrameFeed {
     let bytes = 0;
     for (const features of this.#waiting) bytes += features.bytes;
     return bytes;
+  }
+
+  /** What reading frames failed with; undefined when it did not, and when only encoding failed. */
+  get failure(): unknown {
+    return this.#failure;
   }
 
   /** The next frame; undefined at the end. Throws what reading or encoding it failed with. */
@@ -74,8 +80,9 @@ export class FrameFeed {
 
   async #pull(): Promise<FedFrame | undefined> {
     const read = this.#reading.then(() => this.#frames.next());
-    this.#reading = read.catch(() => {
+    this.#reading = read.catch((error: unknown) => {
       this.#ended = true;
+      this.#failure ??= error;
     });
     const { done, value } = await read;
     if (done) {

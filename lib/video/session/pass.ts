@@ -34,8 +34,8 @@ export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenera
   const reader = new PassReader(core, order);
   core.line.running.add(reader);
   core.turn(order.reverse);
+  let buffer: OutputBuffer<LeavingFrame> = EMPTY_BUFFER;
   try {
-    let buffer: OutputBuffer<LeavingFrame> = EMPTY_BUFFER;
     for (let n = 0; order.count === null || n < order.count; n++) {
       const index = order.reverse ? order.start - n : order.start + n;
       if (index < 0 || (core.frameCount !== null && index >= core.frameCount)) break;
@@ -51,6 +51,10 @@ export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenera
       yield* given(core, held.leaving);
     }
     yield* given(core, releaseFrames(buffer).leaving);
+  } catch (error) {
+    // Where the video breaks, nothing comes any more that could take something back of what waits.
+    if (reader.brokeBy(error)) yield* given(core, releaseFrames(buffer).leaving);
+    throw error;
   } finally {
     core.line.running.delete(reader);
     await reader.close();
@@ -113,6 +117,7 @@ class PassReader implements RunningPass {
   #linked = linkSignals();
   /** The frame the feed gives next. */
   #next = 0;
+  #failure: unknown;
 
   constructor(core: SessionCore, order: PassOrder) {
     this.#core = core;
@@ -131,6 +136,7 @@ class PassReader implements RunningPass {
     for (;;) {
       const frame = await this.#feed?.next().catch(async (error: unknown) => {
         // The next call begins anew: what broke may be whole again, and frames before it stay usable.
+        if (!this.#linked.controller.signal.aborted) this.#failure = this.#feed?.failure;
         await this.close();
         throw error;
       });
@@ -139,6 +145,11 @@ class PassReader implements RunningPass {
       if (frame.index === index) return frame;
       if (frame.features) disposeOnce(frame.features);
     }
+  }
+
+  /** Whether an error is that of the video, which could not be read on. */
+  brokeBy(error: unknown): boolean {
+    return error !== undefined && error === this.#failure;
   }
 
   /** Frees what was read ahead. */

@@ -9,7 +9,7 @@ export interface FrameRange {
   readonly from: number;
   readonly to: number;
   readonly backward: boolean;
-  /** All that there are from `from` on, not a number of them. */
+  /** More than there are from `from` on are asked for. */
   readonly open: boolean;
   readonly signal: AbortSignal | undefined;
 }
@@ -52,5 +52,5 @@ export function readFrames(
   const read = readSignal(signal);
   return count === 0
     ? undefined
-    : { from, to, backward: isBackward, open: count === Number.POSITIVE_INFINITY, signal: read };
+    : { from, to, backward: isBackward, open: !isBackward && from + count > total, signal: read };
 }

@@ -103,6 +103,10 @@ export class LiveSource implements VideoSource {
     throw notSeekable(this.#options.name, "give a frame by its index");
   }
 
+  assertWhole(): void {
+    // Nobody knows how many frames a live source was to give.
+  }
+
   async dispose(): Promise<void> {
     if (this.#disposal.signal.aborted) return;
     this.#disposal.abort(sourceDisposed(this.#options.name));

@@ -107,6 +107,10 @@ export class PictureSource implements VideoSource {
     return this.#decodeOne(checkIndex(index, "index", this.#options.name, this.#pictures.length), signal);
   }
 
+  assertWhole(): void {
+    // Nothing says that there should be more pictures than there are.
+  }
+
   async dispose(): Promise<void> {
     this.#disposal.abort();
   }

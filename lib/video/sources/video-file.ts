@@ -95,6 +95,11 @@ export class VideoFile implements VideoSource {
     throw noFrames(name);
   }
 
+  assertWhole(): void {
+    const { name, truncated } = this.#options;
+    if (truncated) throw brokenOff(name, this.#index.count);
+  }
+
   async dispose(): Promise<void> {
     if (this.#disposal.signal.aborted) return;
     this.#disposal.abort(sourceDisposed(this.#options.name));
@@ -130,11 +135,10 @@ export class VideoFile implements VideoSource {
     };
   }
 
-  /** Who asks for everything is told when not everything is there. */
+  /** Who asks for more than is there is told why it is not. */
   async *#toEnd({ from, to, open }: FrameRange, signal: AbortSignal): AsyncGenerator<VideoFrame, void, void> {
     yield* this.#run(from, to, signal);
-    const { name, truncated } = this.#options;
-    if (open && truncated) throw brokenOff(name, this.#index.count);
+    if (open) this.assertWhole();
   }
 
   /** Frames `from`–`to`. What turns out to be wrong with the index or a seek is put right, and decoding begins anew. */

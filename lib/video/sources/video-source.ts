@@ -73,6 +73,12 @@ export interface VideoSource {
    * @throws {Sam3Error} as `frames`
    */
   frame(index: number, signal?: AbortSignal): Promise<VideoFrame>;
+  /**
+   * For whoever took the frames that are there by their count and wants more: says whether frames are missing.
+   *
+   * @throws {Sam3Error} `VIDEO_TRUNCATED`, as `frames()` does after the last frame
+   */
+  assertWhole(): void;
   /** Stops what decodes and removes temporary files; whoever still iterates gets `DISPOSED`. Idempotent. */
   dispose(): Promise<void>;
 }
