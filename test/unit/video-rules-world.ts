@@ -127,6 +127,7 @@ function inputOf(
     reverse,
     streaming,
     clickedObjects: 0,
+    bornBefore: [],
     detections: {
       prompts: Int32Array.from(detections, (detection) => detection.prompt),
       scores: Float32Array.from(detections, (detection) => detection.score),

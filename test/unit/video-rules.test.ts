@@ -52,6 +52,7 @@ function frame(
     reverse: false,
     streaming: false,
     clickedObjects: 0,
+    bornBefore: [],
     detections: {
       prompts: detected.map(({ prompt = 0 }) => prompt),
       scores: Float32Array.from(detected, ({ score }) => score),

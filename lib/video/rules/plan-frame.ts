@@ -30,6 +30,11 @@ export interface FrameInput {
     /** Logits of whether each one is there. */
     readonly objectScores: ArrayLike<number>;
   };
+  /**
+   * Objects that were born on this frame when it was computed before: they are born with their ids again, each of a
+   * detection of its prompt with its score. Not in `VideoState`.
+   */
+  readonly bornBefore: readonly Pick<Track, "id" | "prompt" | "score">[];
   /** IoU of every detection with every cleaned track, detection by detection. */
   readonly detectionIou: ArrayLike<number>;
   /** IoU of every cleaned track with every other, track by track; null where `needsTrackIou` says it is not needed. */
@@ -93,12 +98,17 @@ export function planFrame(
   });
   const room = rules.maxObjects - state.tracks.length - input.clickedObjects;
   const taken = limitObjects(found.fresh, detections.scores, room);
-  const born = taken.map((detection, index) => ({
-    id: state.nextId + index,
-    detection,
-    prompt: detections.prompts[detection] as number,
-    score: detections.scores[detection] as number,
-  }));
+  let { nextId } = state;
+  const bornBefore = [...input.bornBefore];
+  const born = taken.map((detection) => {
+    const prompt = detections.prompts[detection] as number;
+    const score = detections.scores[detection] as number;
+    const again = bornBefore.findIndex(
+      (one) => one.prompt === prompt && Math.abs(one.score - score) < SAME_SCORE,
+    );
+    const id = again >= 0 ? (bornBefore.splice(again, 1)[0] as { id: number }).id : nextId++;
+    return { id, detection, prompt, score };
+  });
 
   const hotstart = stepHotstart(rules, state.tracks, { ...input, ...found });
   const { removed } = hotstart;
@@ -126,7 +136,7 @@ export function planFrame(
       dropped: found.fresh.length - taken.length,
     },
     state: {
-      nextId: state.nextId + born.length,
+      nextId,
       tracks: [
         ...occlusion.tracks.filter((track) => !removed.includes(track.id)),
         ...born.map((object) => newTrack(rules, frame, object)),
@@ -134,6 +144,9 @@ export function planFrame(
     },
   };
 }
+
+/** Scores of one detection, computed twice, differ by rounding at most. */
+const SAME_SCORE = 1e-3;
 
 function newTrack(rules: VideoRules, frame: number, born: FramePlan["born"][number]): Track {
   return {

@@ -92,6 +92,7 @@ async function decide(
     reverse: work.reverse,
     streaming: work.streaming,
     clickedObjects: work.clickedObjects,
+    bornBefore: work.bornBefore,
     detections: { prompts: detections?.prompts ?? [], scores: detections?.scores ?? [] },
     tracks: {
       areas: overlap?.areasB ?? [],

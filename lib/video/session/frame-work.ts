@@ -1,7 +1,7 @@
 import type { NativeFeatures, NativeMaskRow, NativeRememberRow } from "../../native/addon.js";
 import type { VideoRules } from "../rules/options.js";
 import type { FramePlan } from "../rules/plan-frame.js";
-import type { VideoState } from "../rules/state.js";
+import type { Track, VideoState } from "../rules/state.js";
 import type { StoredObject } from "./result-store.js";
 import type { SessionPrompt, SessionTrack } from "./session-track.js";
 import type { TrackMemory } from "./track-memories.js";
@@ -23,6 +23,8 @@ export interface FrameWork {
   readonly objects: readonly SessionTrack[];
   /** The state of those concepts alone. */
   readonly state: VideoState;
+  /** Objects of those concepts that were born on this frame when it was computed before. */
+  readonly bornBefore: readonly Track[];
   /** Objects of clicks in the whole session. */
   readonly clickedObjects: number;
 }

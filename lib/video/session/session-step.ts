@@ -73,9 +73,14 @@ export async function stepSession(
   mode: StepMode,
 ): Promise<StepResult> {
   const whole = new Set(todo.prompts.map(({ id }) => id));
-  const mine = core.state.tracks.filter(
+  const active = core.state.tracks.filter(
     ({ id, prompt }) => whole.has(prompt) && core.tracks.get(id)?.isActive(frame.index, mode.reverse),
   );
+  // A frame that was computed before, and dropped, brings forth what it brought forth then.
+  const bornBefore = mode.prompted
+    ? []
+    : active.filter(({ id }) => core.tracks.get(id)?.isBornOn(frame.index));
+  const mine = active.filter((track) => !bornBefore.includes(track));
   const tracks = mine.flatMap(({ id }) => core.tracks.get(id) ?? []);
   if (!mode.streaming) {
     const continued = todo.objects.filter((track) => !standsAlone(track.inputs.get(frame.index)));
@@ -93,7 +98,8 @@ export async function stepSession(
     tracks,
     objects: todo.objects,
     state: { nextId: core.state.nextId, tracks: mine },
-    clickedObjects: clicked.length + core.state.tracks.length - mine.length,
+    bornBefore,
+    clickedObjects: clicked.length + core.state.tracks.length - active.length,
   });
   const done = commit(core, frame, todo, mode, tracks, outcome);
   // What cannot be moved stays where it is; a device that failed shows itself in the next call.
@@ -125,22 +131,29 @@ function commit(
   outcome: FrameOutcome,
 ): StepResult {
   const { plan } = outcome;
-  const computed = new Set(outcome.state.tracks.map(({ id }) => id));
   const removed = new Set(plan.removed);
-  const others = core.state.tracks.filter(
-    ({ id }) => !computed.has(id) && !removed.has(id) && !tracks.some((track) => track.id === id),
-  );
+  const stepped = new Set(tracks.map(({ id }) => id));
+  // What is born again has its history already.
+  const others = core.state.tracks.filter(({ id }) => !stepped.has(id));
+  const known = new Set(others.map(({ id }) => id));
   core.state = {
     nextId: outcome.state.nextId,
-    tracks: [...others, ...outcome.state.tracks].sort((a, b) => a.id - b.id),
+    tracks: [...others, ...outcome.state.tracks.filter(({ id }) => !known.has(id))].sort(
+      (a, b) => a.id - b.id,
+    ),
   };
   for (const [track, memory] of outcome.memories) track.memories.set(index, kept(core, track, index, memory));
   for (const { id, prompt, score } of plan.born) {
+    const memory = outcome.births.get(id);
+    const before = core.tracks.get(id);
+    if (before) {
+      if (memory) before.memories.set(index, memory);
+      continue;
+    }
     const since = mode.prompted ? null : { frame: index, reverse: mode.reverse };
     const late = mode.prompted && isKnownElsewhere(core, prompt, index);
     const track = new SessionTrack({ id, prompt, score, firstFrame: index, since }, { late });
     track.tracked.add(index);
-    const memory = outcome.births.get(id);
     if (memory) track.memories.set(index, memory);
     core.tracks.set(id, track);
     // Nothing will find it again, so nothing can hold against it that it is not found.

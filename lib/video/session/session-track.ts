@@ -75,6 +75,11 @@ export class SessionTrack {
     return reverse ? frame <= this.since.frame : frame >= this.since.frame;
   }
 
+  /** Whether a detection on that frame made it, and nothing was shown of it there since. */
+  isBornOn(frame: number): boolean {
+    return this.prompt !== null && this.firstFrame === frame && !this.inputs.has(frame);
+  }
+
   dispose(): void {
     this.memories.dispose();
   }
