@@ -8,6 +8,7 @@ import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
 import { Sam3Error } from "../../lib/errors.js";
+import { HERE } from "../../lib/video/sources/choose-decoder.js";
 import { listDecoders } from "../../lib/video/sources/list-decoders.js";
 import { openVideo } from "../../lib/video/sources/open-video.js";
 import { readAhead } from "../../lib/video/sources/read-ahead.js";
@@ -261,6 +262,31 @@ describe("reading ahead", () => {
   });
 });
 
+/** The clip as a file whose codec was renamed to one that there is not. */
+async function unknownCodec(clip: string, ending: string): Promise<Buffer> {
+  const [codec, from, to] = {
+    mp4: ["copy", "avc1", "ZZZ9"],
+    mkv: ["copy", "V_MPEG4/ISO/AVC", "V_ZZZ9/ISO/AVC\0"],
+    avi: ["mpeg4", "FMP4", "ZZZ9"],
+    wmv: ["wmv2", "WMV2", "ZZZ9"],
+  }[ending] as [string, string, string];
+  const file = clipPath(`known.${ending}`);
+  await ffmpeg("-v", "error", "-i", clip, "-an", "-c:v", codec, file);
+  const bytes = await readFile(file);
+  expect(bytes.indexOf(from), ending).toBeGreaterThan(0);
+  for (let at = bytes.indexOf(from); at !== -1; at = bytes.indexOf(from, at + 4)) bytes.write(to, at);
+  return bytes;
+}
+
+/** A folder for the search path, with an ffmpeg in it. */
+async function onPath(): Promise<string> {
+  const folder = clipPath("bin");
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "ffmpeg"), `#!/bin/sh\nexec ${FFMPEG} "$@"\n`);
+  await chmod(join(folder, "ffmpeg"), 0o755);
+  return folder;
+}
+
 describe("a file", () => {
   let path = "";
 
@@ -421,14 +447,24 @@ describe("a file", () => {
         expect(await codeOf(open(script))).toMatchObject({ code: "VIDEO_INVALID" });
       });
 
-      it("of a codec that nobody knows says which, and what to install", async () => {
-        const bytes = await readFile(path);
-        for (let at = bytes.indexOf("avc1"); at !== -1; at = bytes.indexOf("avc1", at + 4))
-          bytes.write("zzz9", at);
-        const { code, message } = await codeOf(open(bytes));
-        expect(code).toBe("VIDEO_UNSUPPORTED");
-        expect(message).toMatch(/codec.*[Ii]nstall.*ffmpeg/);
-      });
+      const install =
+        decoder === "ffmpeg"
+          ? /Install an ffmpeg that was built with a decoder for it, or the package node-av/
+          : /Install an ffmpeg that has a decoder for it and pass decoder: "ffmpeg"/;
+
+      it.each(["mp4", "mkv", "avi", "wmv"])(
+        "of a codec that nobody knows says which, by its tag in %s, and what to install",
+        async (ending) => {
+          const error = await open(await unknownCodec(path, ending)).catch((reason: unknown) => reason);
+          const tag = ending === "mkv" ? "V_ZZZ9/ISO/AVC" : "ZZZ9";
+          expect(error).toMatchObject({
+            code: "VIDEO_UNSUPPORTED",
+            message: expect.stringMatching(install),
+            details: { codec: tag, decoder },
+          });
+          expect((error as Error).message).toContain(`a codec "${tag}", which`);
+        },
+      );
 
       it("without a frame is empty", async () => {
         const none = clipPath("none.avi");
@@ -488,11 +524,17 @@ describe("a file", () => {
     expect((await openVideo([raw(0)], {}, search)).info.frameCount).toBe(1);
   });
 
+  it("that neither decoder knows is said to be so, by both", async () => {
+    const bytes = await unknownCodec(path, "mp4");
+    const { nodeAv } = HERE;
+    const { code, message } = await codeOf(openVideo(bytes, {}, { env: { PATH: await onPath() }, nodeAv }));
+    expect(code).toBe("VIDEO_UNSUPPORTED");
+    expect(message).toContain('a codec "ZZZ9", which neither node-av nor this ffmpeg can decode');
+    expect(message).toContain("Install an ffmpeg that was built with a decoder for it, or convert the video");
+  });
+
   it("is decoded by the ffmpeg on the path where node-av is not installed", async () => {
-    const folder = clipPath("bin");
-    await mkdir(folder);
-    await writeFile(join(folder, "ffmpeg"), `#!/bin/sh\nexec ${FFMPEG} "$@"\n`);
-    await chmod(join(folder, "ffmpeg"), 0o755);
+    const folder = await onPath();
     const video = await openVideo(path, {}, { env: { PATH: folder }, nodeAv: async () => undefined });
     expect(video.info.decoder).toBe("ffmpeg");
     expect(numberOf((await video.frame(12)).pixels)).toBe(12);

@@ -6,6 +6,7 @@ import { type DecoderSearch, findDecoders } from "./choose-decoder.js";
 import { declaredSize, isCutOff } from "./declared-size.js";
 import { LiveSource } from "./live-source.js";
 import { listPictures, PictureSource } from "./picture-source.js";
+import { codecUnsupported } from "./problems.js";
 import { spool } from "./temporary-file.js";
 import { VideoFile } from "./video-file.js";
 import { lookAt, takeVideo } from "./video-input.js";
@@ -75,16 +76,27 @@ async function openFile(
   const request = { path, name, rgb, maxPixels, signal };
   const truncated = await isCutOff(path, await declaredSize(path));
   const decoders = await findDecoders(options, search);
-  for (const [i, { open }] of decoders.entries()) {
+  const lacking: Sam3Error[] = [];
+  for (const { open } of decoders) {
     try {
       const decoder = await open(request);
       return await VideoFile.open(decoder, { name, readAhead, stallTimeoutMs, truncated, cleanUp }, signal);
     } catch (error) {
       // What one decoder was built without, another may have.
-      if (!Sam3Error.is(error, "VIDEO_UNSUPPORTED") || i === decoders.length - 1) throw error;
+      if (!Sam3Error.is(error, "VIDEO_UNSUPPORTED")) throw error;
+      lacking.push(error);
     }
   }
-  throw new Sam3Error("INTERNAL", "There is no decoder, and nobody said so.");
+  // Either of them may know what the codec is called.
+  const best = lacking.find(({ details }) => details.known) ?? lacking[0];
+  if (best === undefined) throw new Sam3Error("INTERNAL", "There is no decoder, and nobody said so.");
+  const { codec, known } = best.details;
+  throw codecUnsupported(
+    name,
+    String(codec),
+    known === true,
+    decoders.map((it) => it.name),
+  );
 }
 
 function readVideoOptions(options: VideoSourceOptions) {

@@ -23,15 +23,31 @@ export function noFrames(name: string, why = ""): Sam3Error {
   return new Sam3Error("VIDEO_EMPTY", `${name} has no frame that can be decoded${reason}.`);
 }
 
-export function codecUnsupported(name: string, codec: string, decoder: string): Sam3Error {
-  const other =
-    decoder === "ffmpeg"
+/**
+ * @param codec as `nameCodec` calls it
+ * @param known whether FFmpeg has a name for it; otherwise it is the file's own
+ * @param tried the decoders that cannot decode it
+ */
+export function codecUnsupported(
+  name: string,
+  codec: string,
+  known: boolean,
+  tried: readonly ("node-av" | "ffmpeg")[],
+): Sam3Error {
+  const what = known ? codec : codec === "unknown" ? "a codec without a name" : `a codec "${codec}"`;
+  const both = tried.length > 1;
+  const [decoder = "ffmpeg"] = tried;
+  const cannot = known ? "cannot decode" : "does not know";
+  const who = both ? "neither node-av nor this ffmpeg can decode" : `this ${decoder} ${cannot}`;
+  const other = both
+    ? "Install an ffmpeg that was built with a decoder for it, or convert the video"
+    : decoder === "ffmpeg"
       ? "Install an ffmpeg that was built with a decoder for it, or the package node-av, or convert the video"
       : 'Install an ffmpeg that has a decoder for it and pass decoder: "ffmpeg", or convert the video';
   return new Sam3Error(
     "VIDEO_UNSUPPORTED",
-    `${name} holds ${codec === "none" || codec === "unknown" ? "a codec that is not known" : codec}, which this ${decoder} cannot decode. ${other}, for example to H.264.`,
-    { details: { codec, decoder } },
+    `${name} holds ${what}, which ${who}. ${other}, for example to H.264.`,
+    { details: { codec, known, decoder: tried.join() } },
   );
 }
 

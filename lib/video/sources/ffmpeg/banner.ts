@@ -6,6 +6,8 @@ export interface Banner {
   /** Seconds; what ffmpeg adds to every `-ss`. */
   start: number;
   codec: string;
+  /** The container's own name of the codec; empty where not said. */
+  tag: string;
   /** Pixel format, matrix and range in FFmpeg's words; `unknown` where not said. */
   format: string;
   matrix: string;
@@ -23,6 +25,7 @@ export class BannerReader {
     container: "",
     start: 0,
     codec: "",
+    tag: "",
     format: "unknown",
     matrix: "unknown",
     range: "unknown",
@@ -66,6 +69,7 @@ export class BannerReader {
     this.banner.hasVideo = true;
     // `h264 (High) (avc1 / 0x31637661), yuv420p(tv, bt709, progressive), 1280x720 …`
     this.banner.codec = /^\S+?(?=[ ,]|$)/.exec(text)?.[0] ?? "";
+    this.banner.tag = /^[^,]* \(([^()]+) \/ 0x[0-9A-F]+\)/i.exec(text)?.[1] ?? "";
     const format = /, ([a-z][a-z0-9]+)(?:\(([^)]*)\))?, \d+x\d+/.exec(text);
     if (format === null) return;
     this.banner.format = format[1] as string;

@@ -1,5 +1,6 @@
 import { Sam3Error } from "../../../errors.js";
 import { checkPixelCount } from "../../../image/take-image.js";
+import { isKnown, nameCodec } from "../codec-name.js";
 import { frameBytes, planesOf, SCALER_FLAGS, type Yuv } from "../colour.js";
 import {
   CONTAINERS,
@@ -182,7 +183,9 @@ async function listPackets(
     const { banner } = reader;
     if (banner.container === "") throw notAVideo(name, lastLine(child.said));
     if (!banner.hasVideo) throw noVideoStream(name);
-    if (/^(none|unknown)$/.test(banner.codec)) throw codecUnsupported(name, banner.codec, "ffmpeg");
+    if (!isKnown(banner.codec)) {
+      throw codecUnsupported(name, await nameCodec(path, banner), false, ["ffmpeg"]);
+    }
     if (packets.length === 0 || timeBase === undefined) throw noFrames(name);
     return { banner, packets, timeBase };
   } catch (error) {
@@ -214,7 +217,7 @@ async function probe(
   if (first !== undefined) return first;
   const { said } = child;
   if (/no decoder found|Decoder .*not found|Unknown decoder|Unsupported codec/i.test(said)) {
-    throw codecUnsupported(name, banner.codec, "ffmpeg");
+    throw codecUnsupported(name, banner.codec, true, ["ffmpeg"]);
   }
   throw noFrames(name, lastLine(said));
 }

@@ -24,7 +24,7 @@ export async function openWithNodeAv(av: NodeAv, request: OpenRequest): Promise<
   const reader = await Reader.open(av, request);
   try {
     const { format, stream } = reader;
-    await reader.openCodec(name);
+    await reader.openCodec();
     const { AVMEDIA_TYPE_AUDIO, AV_PKT_DATA_DISPLAYMATRIX } = av.constants;
     const turn = readDisplayMatrix(stream.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX));
     const lying = turn.rotation % 180 !== 0;
@@ -89,7 +89,7 @@ class NodeAvDecoder implements VideoDecoder {
     const ticks: (number | null)[] = [];
     const reader = await Reader.open(this.#av, { ...this.#request, signal });
     try {
-      await reader.openCodec(this.#request.name);
+      await reader.openCodec();
       for await (const frame of reader.frames(signal)) ticks.push(this.#tickOf(frame));
       return ticks;
     } finally {
@@ -108,7 +108,7 @@ class NodeAvDecoder implements VideoDecoder {
       size: stored,
     });
     try {
-      await reader.openCodec(this.#request.name);
+      await reader.openCodec();
       if (seek !== null) await this.#seek(reader, seek);
       let left = seek === null ? skip : 0;
       for await (const frame of reader.frames(signal)) {

@@ -1,4 +1,6 @@
 import type { CodecContext, FormatContext, Frame, Packet, Stream } from "node-av/lib";
+import type { Sam3Error } from "../../../errors.js";
+import { isKnown, nameCodec } from "../codec-name.js";
 import { CONTAINERS, type OpenRequest } from "../decoder.js";
 import { codecUnsupported, notAVideo, noVideoStream } from "../problems.js";
 import type { NodeAv } from "./load-node-av.js";
@@ -8,12 +10,14 @@ export class Reader {
   readonly format: FormatContext;
   readonly stream: Stream;
   readonly #av: NodeAv;
+  readonly #request: OpenRequest;
   readonly #packet: Packet;
   readonly #frame: Frame;
   #codec: CodecContext | undefined;
 
-  private constructor(av: NodeAv, format: FormatContext, stream: Stream) {
+  private constructor(av: NodeAv, request: OpenRequest, format: FormatContext, stream: Stream) {
     this.#av = av;
+    this.#request = request;
     this.format = format;
     this.stream = stream;
     this.#packet = new av.Packet();
@@ -23,7 +27,8 @@ export class Reader {
   }
 
   /** Throws `VIDEO_INVALID` and `VIDEO_NO_STREAM`. */
-  static async open(av: NodeAv, { path, name, signal }: OpenRequest): Promise<Reader> {
+  static async open(av: NodeAv, request: OpenRequest): Promise<Reader> {
+    const { path, name, signal } = request;
     signal.throwIfAborted();
     const format = new av.FormatContext();
     const options = av.Dictionary.fromObject({ protocol_whitelist: "file", format_whitelist: CONTAINERS });
@@ -39,7 +44,7 @@ export class Reader {
       for (const other of format.streams) {
         if (other.index !== stream.index) other.discard = av.constants.AVDISCARD_ALL;
       }
-      return new Reader(av, format, stream);
+      return new Reader(av, request, format, stream);
     } catch (error) {
       await format.closeInput();
       throw error;
@@ -63,11 +68,10 @@ export class Reader {
   }
 
   /** Opens the stream's decoder. Throws `VIDEO_UNSUPPORTED`. */
-  async openCodec(name: string): Promise<CodecContext> {
+  async openCodec(): Promise<CodecContext> {
     const { codecpar, timeBase } = this.stream;
     const codec = this.#av.Codec.findDecoder(codecpar.codecId);
-    const codecName = this.#av.avGetCodecName(codecpar.codecId) ?? "unknown";
-    if (codec === null) throw codecUnsupported(name, codecName, "node-av");
+    if (codec === null) throw await this.#unsupported();
     const context = new this.#av.CodecContext();
     context.allocContext3(codec);
     context.parametersToContext(codecpar);
@@ -76,7 +80,7 @@ export class Reader {
     context.threadCount = 0;
     if ((await context.open2(codec, null)) < 0) {
       context.freeContext();
-      throw codecUnsupported(name, codecName, "node-av");
+      throw await this.#unsupported();
     }
     this.#codec = context;
     return context;
@@ -108,6 +112,14 @@ export class Reader {
         }
       }
     }
+  }
+
+  async #unsupported(): Promise<Sam3Error> {
+    const { path, name } = this.#request;
+    const { codecId, codecTagString } = this.stream.codecpar;
+    const codec = this.#av.avGetCodecName(codecId) ?? "unknown";
+    const called = await nameCodec(path, { codec, tag: codecTagString ?? "" });
+    return codecUnsupported(name, called, isKnown(codec), ["node-av"]);
   }
 
   /** Frees everything. Nothing may run on it any more. */
