@@ -466,10 +466,43 @@ describe("a file", () => {
         },
       );
 
-      it("without a frame is empty", async () => {
-        const none = clipPath("none.avi");
-        await ffmpeg("-v", "error", "-i", path, "-an", "-frames:v", "0", "-c:v", "mpeg4", none);
-        expect((await codeOf(open(none))).code).toMatch(/^VIDEO_(EMPTY|NO_STREAM|INVALID)$/);
+      it.each([
+        // FFmpeg stores no track of a stream that nothing came of: these two hold no stream at all.
+        ["mp4", "libx264", "VIDEO_NO_STREAM"],
+        ["mov", "libx264", "VIDEO_NO_STREAM"],
+        ["mkv", "libx264", "VIDEO_EMPTY"],
+        ["webm", "libvpx", "VIDEO_EMPTY"],
+        ["avi", "mpeg4", "VIDEO_EMPTY"],
+        ["flv", "flv1", "VIDEO_EMPTY"],
+        ["wmv", "wmv2", "VIDEO_EMPTY"],
+      ])("without a frame is empty: %s", async (ending, codec, expected) => {
+        const none = clipPath(`none.${ending}`);
+        await ffmpeg("-v", "error", "-i", path, "-an", "-frames:v", "0", "-c:v", codec, none);
+        const { code, message } = await codeOf(open(none));
+        expect(code).toBe(expected);
+        expect(message).toMatch(
+          expected === "VIDEO_EMPTY" ? /has no frame that can be decoded/ : /has no video stream in it/,
+        );
+      });
+
+      it.each([
+        ["mp4", "moof", -4, "-movflags", "frag_keyframe+empty_moov"],
+        ["mkv", "\x1f\x43\xb6\x75", 0, "-live", "1"],
+      ])("of which only the head has come is empty: %s", async (ending, first, back, ...args) => {
+        const streamed = clipPath(`streamed.${ending}`);
+        await ffmpeg("-v", "error", "-i", path, "-an", "-c", "copy", ...args, streamed);
+        const bytes = await readFile(streamed);
+        const head = bytes.subarray(0, bytes.indexOf(Buffer.from(first, "latin1")) + back);
+        expect(head.length).toBeGreaterThan(100);
+        expect(await codeOf(open(head))).toMatchObject({ code: "VIDEO_EMPTY" });
+      });
+
+      it("that is cut off in its head is not taken for an empty one", async () => {
+        const full = clipPath("cut-head.mkv");
+        await ffmpeg("-v", "error", "-i", path, "-an", "-c", "copy", full);
+        const bytes = await readFile(full);
+        const head = bytes.subarray(0, bytes.indexOf(Buffer.from("1f43b675", "hex")));
+        expect(await codeOf(open(head))).toMatchObject({ code: "VIDEO_INVALID" });
       });
     });
   }

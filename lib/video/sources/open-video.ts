@@ -4,9 +4,10 @@ import { Sam3Error } from "../../errors.js";
 import { readOptions } from "../../read-options.js";
 import { type DecoderSearch, findDecoders } from "./choose-decoder.js";
 import { declaredSize, isCutOff } from "./declared-size.js";
+import { holdsNoFrames } from "./empty-file.js";
 import { LiveSource } from "./live-source.js";
 import { listPictures, PictureSource } from "./picture-source.js";
-import { codecUnsupported } from "./problems.js";
+import { codecUnsupported, noFrames } from "./problems.js";
 import { spool } from "./temporary-file.js";
 import { VideoFile } from "./video-file.js";
 import { lookAt, takeVideo } from "./video-input.js";
@@ -82,6 +83,9 @@ async function openFile(
       const decoder = await open(request);
       return await VideoFile.open(decoder, { name, readAhead, stallTimeoutMs, truncated, cleanUp }, signal);
     } catch (error) {
+      if (Sam3Error.is(error, "VIDEO_INVALID") && !truncated && (await holdsNoFrames(path))) {
+        throw noFrames(name);
+      }
       // What one decoder was built without, another may have.
       if (!Sam3Error.is(error, "VIDEO_UNSUPPORTED")) throw error;
       lacking.push(error);
