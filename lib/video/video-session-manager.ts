@@ -16,7 +16,8 @@ import {
   type SessionOptions,
   type SessionSettings,
 } from "./session-options.js";
-import { openVideo } from "./sources/open-video.js";
+import { openVideo, readVideoOptions } from "./sources/open-video.js";
+import { takeVideo } from "./sources/video-input.js";
 import type { VideoInput, VideoSource } from "./sources/video-source.js";
 import { type SessionStatus, VideoSession } from "./video-session.js";
 
@@ -198,14 +199,16 @@ export class VideoSessionManager {
     const engine = this.#engine;
     const { videoDevices } = engine.video;
     const names = settings.device === undefined ? videoDevices : [settings.device];
+    const options = this.#sourceOptions(settings, signal);
+    // What cannot be is refused before anything is held or waited for.
+    readVideoOptions(options);
+    if (video !== undefined && takeVideo(video).kind === "live") throw liveInput();
     const place = await engine.pin(leastSessionBytes(engine.manifest, settings.framesAhead), names);
     let source: VideoSource | undefined;
     try {
-      source =
-        video === undefined ? undefined : await openVideo(video, this.#sourceOptions(settings, signal));
+      source = video === undefined ? undefined : await openVideo(video, options);
       signal.throwIfAborted();
       engine.assertOpen();
-      if (source?.seekable === false) throw liveInput();
       const { rules, budgets, correctionsCondition } = settings;
       return {
         core: new SessionCore({ place, source: source ?? null, rules, budgets, correctionsCondition }),

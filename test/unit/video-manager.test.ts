@@ -79,8 +79,37 @@ describe("the manager", () => {
     await refused({ maxResultBytes: -1 });
     await refused({ framesAhead: 0 });
     await refused({ temporalDisambiguation: "yes" });
-    await expect(sam.video.open(live() as never)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await refused({ decoder: "vlc" });
+    await refused({ ffmpeg: "" });
+    await refused({ fps: 0 });
+    // Also where there is no video to open with them.
+    await expect(sam.video.open(null, { decoder: "vlc" as never })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
     expect(sam.video.list()).toEqual([]);
+  });
+
+  it("refuses what is no video at once: nothing is pinned, and no frame waited for", async () => {
+    const { sam } = await world(things);
+    let asked = 0;
+    const never = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => {
+          asked++;
+          return new Promise<never>(() => {});
+        },
+      }),
+    };
+    for (const video of [never, live(), 7, {}, "", "https://example.com/a.mp4"]) {
+      const { reason } = (
+        await Promise.allSettled([sam.video.open(video as never, { timeoutMs: 2000 })])
+      )[0] as PromiseRejectedResult;
+      expect(reason).toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
+    await expect(sam.video.open(never as never)).rejects.toThrow(/pass them to session\.stream/);
+    await expect(sam.video.open(never as never, { fps: 0 })).rejects.toThrow(/fps is 0/);
+    expect(asked).toBe(0);
+    expect(sam.stats().replicas[0]?.sessions).toBe(0);
   });
 
   it("refuses a bundle that was not trained for video, unless told otherwise", async () => {

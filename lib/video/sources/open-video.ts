@@ -103,7 +103,8 @@ async function openFile(
   );
 }
 
-function readVideoOptions(options: VideoSourceOptions) {
+/** Checks options and fills them up. Throws `INVALID_ARGUMENT`. */
+export function readVideoOptions(options: VideoSourceOptions) {
   readOptions("openVideo", options, NAMES);
   const { decoder = DEFAULTS.decoder, ffmpeg, rgb = DEFAULTS.rgb } = options;
   if (!["auto", "node-av", "ffmpeg"].includes(decoder)) {
