@@ -159,7 +159,6 @@ async function propagate(
 ): Promise<void> {
   const { direction, startFrame, maxFrames, json } = plan;
   const lines = json === undefined ? undefined : new JsonLines(json, io);
-  let total: number | undefined;
   try {
     await lines?.write({ file, model, video: info, prompts: session.prompts });
     const frames = session.propagate({
@@ -167,17 +166,14 @@ async function propagate(
       startFrame,
       maxFrames,
       signal: io.signal,
-      onProgress: (progress) => {
-        total = progress.total ?? undefined;
-      },
+      // Called when a frame was written and the next one is asked for.
+      onProgress: ({ done, total }) =>
+        bar.update(`tracking, ${summary.rate.toFixed(1)} frames/s`, done, total ?? undefined, String),
     });
-    let done = 0;
     for await (const frame of frames) {
       await lines?.write(frame.toJSON());
       await output?.write(frame);
       summary.add(frame);
-      done++;
-      bar.update(`tracking, ${summary.rate.toFixed(1)} frames/s`, done, total, String);
     }
   } finally {
     await lines?.close();

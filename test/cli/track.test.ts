@@ -233,6 +233,55 @@ describe("tracking", () => {
     expect((await readFile(out)).subarray(4, 8).toString()).toBe("ftyp");
   });
 
+  test("on a terminal a bar shows how far it is, and how fast", async () => {
+    const began = performance.now();
+    const out = join(folder, "on-a-terminal");
+    const { code, stdout, stderr } = await sam3Here(
+      // Backward, so that drawing has frames left to do when tracking has ended.
+      [
+        "track",
+        pictures,
+        "--text",
+        "circle",
+        "--start",
+        "5",
+        "--direction",
+        "backward",
+        "--out",
+        out,
+        ...tiny,
+      ],
+      {},
+      { interactive: true },
+    );
+    const seconds = (performance.now() - began) / 1000;
+    expect(code, stderr).toBe(0);
+    // Each line is drawn over the one before.
+    const lines = stderr.split("\r\u001b[2K").slice(1);
+    const tracking = lines.filter((it) => it.startsWith("tracking"));
+    expect(tracking.length).toBeGreaterThan(0);
+    let before = 0;
+    for (const it of tracking) {
+      const [, rate, bar = "", done] =
+        /^tracking, (\d+\.\d) frames\/s \[([= ]{24})\] (\d) of 6$/.exec(it) ?? expect.fail(it);
+      expect(bar).toBe("=".repeat(4 * Number(done)).padEnd(24));
+      expect(Number(done)).toBeGreaterThan(before);
+      before = Number(done);
+      // Tracking took no longer than everything together, and no less than a millisecond a frame.
+      expect(Number(rate)).toBeGreaterThanOrEqual(Math.floor((10 * before) / seconds) / 10);
+      expect(Number(rate)).toBeLessThan(1000);
+    }
+    expect(before).toBe(6);
+    expect(lines).toContain("drawing [========================] 6 of 6");
+    expect(lines.findIndex((it) => it.startsWith("drawing"))).toBeGreaterThan(
+      lines.findLastIndex((it) => it.startsWith("tracking")),
+    );
+    // What is left on the screen is the table alone.
+    expect(lines.at(-1)).toBe("");
+    expect(stdout).toMatch(/in 6 frames of 80 × 60 pixels .*tracked \d+\.\d frames\/s/);
+    expect(stdout).not.toContain("\u001b");
+  });
+
   test("a truncated video: every frame that is there, drawn too, then the error", async () => {
     const whole = join(folder, "whole.mp4");
     await promisify(execFile)(FFMPEG, [

@@ -1,8 +1,9 @@
 import { chmod, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import sharp from "sharp";
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Sam3Error } from "../../lib/errors.js";
+import { canWriteText } from "../../lib/image/overlay.js";
 import { Mask } from "../../lib/masks/mask.js";
 import { openVideo } from "../../lib/video/sources/open-video.js";
 import type { VideoSource } from "../../lib/video/sources/video-source.js";
@@ -80,6 +81,134 @@ it("draws into a video, of even size where the frames are odd", async () => {
     expect(Math.abs((at(pixels.data, 80, 60, 98)[0] as number) - 90), ending).toBeLessThan(8);
     await drawn.dispose();
   }
+});
+
+describe("ids and labels", () => {
+  const [W, H] = [640, 480];
+  /** A box of the objects' masks; its label is a tag above it. */
+  const [X, Y, SIDE] = [200, 150, 120];
+  /** Ids 3, 15 and 27 have the same colour, which is the fourth. */
+  const GREEN = [0x3d, 0xdc, 0x63];
+  const TAG = Math.floor((W / 52) * 1.45);
+
+  interface Labelled {
+    readonly id: number;
+    readonly text: string;
+    readonly score: number;
+    readonly x?: number;
+  }
+
+  let drawn = 0;
+
+  /** One grey frame with these objects drawn on it, as it comes out of a folder or of a video. */
+  async function draw(objects: readonly Labelled[], ending: "" | ".mp4" = ""): Promise<Uint8Array> {
+    expect(await canWriteText(), "this machine has no font; labels cannot be tested").toBe(true);
+    const data = new Uint8Array(W * H * 3).fill(128);
+    const video = await openVideo([{ data, width: W, height: H, channels: 3 }]);
+    const out = clipPath(`labels-${drawn++}${ending}`);
+    const signal = new AbortController().signal;
+    const writer = await OverlayWriter.open({ video, out, ffmpeg: FFMPEG, env: {}, signal });
+    await writer.write({
+      index: 0,
+      objects: objects.map(({ x = X, ...object }) => {
+        const bitmap = new Uint8Array(W * H);
+        for (let row = Y; row < Y + SIDE; row++) bitmap.fill(1, row * W + x, row * W + x + SIDE);
+        return { ...object, mask: Mask.fromBitmap(bitmap, W, H) };
+      }),
+    });
+    await writer.close();
+    if (ending === "") return sharp(join(out, "000000.jpg")).raw().toBuffer();
+    const written = await openVideo(out, { ffmpeg: FFMPEG, decoder: "ffmpeg", rgb: true });
+    const { pixels } = await written.frame(0);
+    await written.dispose();
+    return pixels.data;
+  }
+
+  const off = (pixel: readonly number[], colour: readonly number[]) =>
+    Math.max(...pixel.map((value, c) => Math.abs(value - (colour[c] as number))));
+
+  /** The rectangle around pixels that fit. */
+  function extent(pixels: Uint8Array, fits: (pixel: number[], x: number, y: number) => boolean) {
+    let [left, top, right, bottom, count] = [W, H, -1, -1, 0];
+    for (let y = 0; y < H; y++) {
+      for (let x = 0; x < W; x++) {
+        if (!fits(at(pixels, x, y, W), x, y)) continue;
+        [left, top, right, bottom] = [
+          Math.min(left, x),
+          Math.min(top, y),
+          Math.max(right, x),
+          Math.max(bottom, y),
+        ];
+        count++;
+      }
+    }
+    return { left, top, right, bottom, count };
+  }
+
+  /** Pixels that two pictures do not share; encoding differs by less. */
+  const difference = (a: Uint8Array, b: Uint8Array) =>
+    extent(a, (pixel, x, y) => off(pixel, at(b, x, y, W)) > 60);
+
+  for (const ending of ["", ".mp4"] as const) {
+    it(`are written above the object, in its colour, in ${ending || "a folder"}`, async () => {
+      const pixels = await draw([{ id: 3, text: "box", score: 0.9 }], ending);
+      // The tag: full colour, where the mask below is translucent.
+      const tag = extent(pixels, (pixel, _, y) => y < Y - 2 && off(pixel, GREEN) < 40);
+      expect(Math.abs(tag.left - X)).toBeLessThanOrEqual(2);
+      expect(Math.abs(tag.top - (Y - TAG))).toBeLessThanOrEqual(2);
+      // Words of eleven letters, all of them on the tag.
+      expect(tag.right - tag.left).toBeGreaterThan(50);
+      expect(tag.right - tag.left).toBeLessThan(140);
+      const ink = extent(pixels, (pixel) => Math.max(...pixel) < 90);
+      expect(ink.count).toBeGreaterThan(100);
+      expect(ink.left).toBeGreaterThan(tag.left);
+      expect(ink.right).toBeLessThan(tag.right);
+      expect(ink.top).toBeGreaterThanOrEqual(tag.top);
+      expect(ink.bottom).toBeLessThan(Y);
+      // Beyond it the frame is as it was.
+      expect(off(at(pixels, X + 200, Y - 10, W), [128, 128, 128])).toBeLessThan(8);
+    });
+
+    it(`say the id, the text and the score, in ${ending || "a folder"}`, async () => {
+      const one = await draw([{ id: 15, text: "box", score: 0.9 }], ending);
+      for (const other of [
+        { id: 27, text: "box", score: 0.9 },
+        { id: 15, text: "pad", score: 0.9 },
+        { id: 15, text: "box", score: 0.4 },
+      ]) {
+        const { count, left, top, right, bottom } = difference(one, await draw([other], ending));
+        expect(count, JSON.stringify(other)).toBeGreaterThan(8);
+        // Nothing but letters is another.
+        expect([left > X, right < X + 140, top >= Y - TAG, bottom < Y], JSON.stringify(other)).toEqual(
+          Array(4).fill(true),
+        );
+      }
+    });
+  }
+
+  it("stay with their object when another one comes, and an object keeps its colour", async () => {
+    const alone = await draw([{ id: 3, text: "box", score: 0.9 }]);
+    const both = await draw([
+      { id: 2, text: "ball", score: 0.95, x: 400 },
+      { id: 3, text: "box", score: 0.9 },
+    ]);
+    const { left, count } = difference(alone, both);
+    expect(count).toBeGreaterThan(1000);
+    expect(left).toBeGreaterThanOrEqual(396);
+  });
+
+  it("are not there for an object that is not to be seen", async () => {
+    const data = new Uint8Array(W * H * 3).fill(128);
+    const video = await openVideo([{ data, width: W, height: H, channels: 3 }]);
+    const out = clipPath("nothing");
+    const signal = new AbortController().signal;
+    const writer = await OverlayWriter.open({ video, out, ffmpeg: undefined, env: {}, signal });
+    const mask = Mask.fromBitmap(new Uint8Array(W * H), W, H);
+    await writer.write({ index: 0, objects: [{ id: 3, text: "box", score: 0.9, mask }] });
+    await writer.close();
+    const pixels = await sharp(join(out, "000000.jpg")).raw().toBuffer();
+    expect(extent(pixels, (pixel) => off(pixel, [128, 128, 128]) > 3).count).toBe(0);
+  });
 });
 
 it("says what is missing, and leaves no half of a file", async () => {

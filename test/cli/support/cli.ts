@@ -54,10 +54,11 @@ export async function sam3(args: readonly string[], options: CliOptions = {}): P
   return { code, stdout, stderr };
 }
 
-/** The same without a process of its own, where only what is said matters. */
+/** The same without a process of its own, where only what is said matters; as on a terminal where `interactive` is set. */
 export async function sam3Here(
   args: readonly string[],
   env: Record<string, string | undefined> = {},
+  { interactive = false } = {},
 ): Promise<CliResult> {
   let stdout = "";
   let stderr = "";
@@ -68,7 +69,7 @@ export async function sam3Here(
     err: (text) => {
       stderr += text;
     },
-    interactive: false,
+    interactive,
     signal: new AbortController().signal,
     env: { ...process.env, ...env },
   });
