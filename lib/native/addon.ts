@@ -19,7 +19,7 @@ export interface NativeAddon {
 }
 
 /** The contract this TypeScript was written for. */
-export const ADDON_CONTRACT = 3;
+export const ADDON_CONTRACT = 4;
 
 export interface NativeDevice {
   /** `cpu`, `cuda:0`, … */
@@ -409,9 +409,9 @@ export interface NativeSeedRequest {
 export interface NativeRememberRow extends NativeMaskRow {
   readonly pointers: NativePointers;
   readonly pointerRow: number;
-  /** Logit; at most 0 marks the memory as one without the object. Not used with `constrain`. */
+  /** Logit; at most 0 marks the memory as one without the object. Not used with `leastKept`. */
   readonly objectScore: number;
-  /** Objects of one group shall not overlap; -1 = alone. Only used with `constrain`. */
+  /** Objects of one group shall not overlap; -1 = alone. Only used with `leastKept`. */
   readonly group: number;
 }
 
@@ -422,8 +422,8 @@ export interface NativeRememberRequest {
   readonly binarize: boolean;
   /** Through the model's square first, as after decoding; else straight from the low-resolution mask. */
   readonly throughSquare: boolean;
-  /** Empties masks that keep less than 0.3 of their area once each cell belongs to its strongest object of the group; objects with an empty mask count as not there. */
-  readonly constrain: boolean;
+  /** Empties masks that keep less than this share of their area once each cell belongs to its strongest object of the group; objects with an empty mask count as not there. Null leaves masks as they are. */
+  readonly leastKept: number | null;
   readonly token: NativeCancelToken;
 }
 

@@ -16,6 +16,7 @@ const HASH_BYTES = 32;
 const index = z.int().min(0);
 const id = z.int().min(0);
 const numbers = z.array(z.number());
+const spans = z.array(z.tuple([index, index]));
 const input = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("points"),
@@ -46,6 +47,8 @@ const headerSchema = z.strictObject({
         firstFrame: index,
         settled: z.boolean(),
         unmatched: index,
+        seenInRow: index,
+        confirmed: z.boolean(),
         keepAlive: z.int(),
         sharedWith: z.array(z.strictObject({ id, frames: index })),
         lastOccluded: z.int().nullable(),
@@ -70,7 +73,8 @@ const headerSchema = z.strictObject({
       since: z.strictObject({ frame: index, reverse: z.boolean() }).nullable(),
       lastSeen: index,
       late: z.boolean(),
-      tracked: z.array(z.tuple([index, index])),
+      tracked: spans,
+      unconfirmed: spans,
       inputs: z.array(z.strictObject({ frame: index, input })),
       memories: z.array(
         z.strictObject({ frame: index, conditioning: z.boolean(), effectiveIou: z.number(), block: index }),

@@ -72,7 +72,7 @@ RememberRequest read_remember(const Napi::Object& request) {
   });
   read.binarize = read_flag(request, "binarize");
   read.through_square = read_flag(request, "throughSquare");
-  read.constrain = read_flag(request, "constrain");
+  if (!request.Get("leastKept").IsNull()) read.least_kept = read_number(request, "leastKept");
   return read;
 }
 

@@ -18,12 +18,10 @@ namespace {
 
 constexpr double given_inside = 10;
 constexpr double given_outside = -10;
-// A mask that keeps less of its area beside the others of its group is taken as empty.
-constexpr double least_kept = 0.3;
 constexpr double constrained_out = -10;
 
 // Where each cell belongs to the strongest object of a group, the masks that lose most of themselves are emptied.
-at::Tensor suppress_shrunk(const at::Tensor& masks) {
+at::Tensor suppress_shrunk(const at::Tensor& masks, double least_kept) {
   const std::int64_t n = masks.size(0);
   const at::Tensor strongest = masks.argmax(0, /*keepdim=*/true);
   const at::Tensor own = strongest.eq(at::arange(n, strongest.options()).view({n, 1, 1}));
@@ -34,7 +32,7 @@ at::Tensor suppress_shrunk(const at::Tensor& masks) {
   return at::where(keep, masks, masks.clamp_max(constrained_out));
 }
 
-at::Tensor constrain(const at::Tensor& masks, const std::vector<RememberRow>& rows) {
+at::Tensor constrain(const at::Tensor& masks, const std::vector<RememberRow>& rows, double least_kept) {
   std::map<std::int64_t, std::vector<std::int64_t>> groups;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].group >= 0) groups[rows[i].group].push_back(static_cast<std::int64_t>(i));
@@ -43,7 +41,7 @@ at::Tensor constrain(const at::Tensor& masks, const std::vector<RememberRow>& ro
   for (const auto& [group, members] : groups) {
     if (members.size() < 2) continue;
     const at::Tensor index = at::tensor(members, at::kLong).to(masks.device());
-    constrained.index_copy_(0, index, suppress_shrunk(masks.index_select(0, index)));
+    constrained.index_copy_(0, index, suppress_shrunk(masks.index_select(0, index), least_kept));
   }
   return constrained;
 }
@@ -96,8 +94,8 @@ std::vector<TrackMemoryRef> Tracker::remember(const RememberRequest& request) {
   for (const RememberRow& row : request.rows) rows.push_back(row.mask);
   at::Tensor logits = gather_masks(rows);
   at::Tensor there;  // [n] bool
-  if (request.constrain) {
-    logits = constrain(logits, request.rows);
+  if (request.least_kept) {
+    logits = constrain(logits, request.rows, *request.least_kept);
     there = logits.flatten(1).gt(0).any(1);
   } else {
     at::Tensor seen = at::empty({logits.size(0)}, at::kBool);
@@ -142,8 +140,8 @@ at::Tensor Tracker::masks_to_remember(const RememberRequest& request, std::size_
   if (request.through_square) {
     planes = at::upsample_bilinear2d(planes, {spec_.resolution, spec_.resolution}, /*align_corners=*/false);
     for (std::int64_t i = 0; i < logits.size(0); ++i) {
-      // With `constrain` a given mask may have been emptied: then its logits count.
-      const at::Tensor given = request.constrain ? at::Tensor()
+      // Among others a given mask may have been emptied: then its logits count.
+      const at::Tensor given = request.least_kept ? at::Tensor()
                                                  : given_of(request.rows[begin + static_cast<std::size_t>(i)].mask);
       if (given.defined()) planes[i].copy_(logits_of(square_of(given, spec_.resolution))[0]);
     }

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -86,7 +87,8 @@ struct RememberRequest {
   std::vector<RememberRow> rows;
   bool binarize = false;
   bool through_square = false;
-  bool constrain = false;
+  // Share of its area a mask must keep beside the others of its group, or it is emptied; none: masks stay as they are.
+  std::optional<double> least_kept;
 };
 
 struct CompareRequest {

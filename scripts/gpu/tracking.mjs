@@ -49,7 +49,7 @@ async function step(features, items, binarize) {
     rows,
     binarize,
     throughSquare: false,
-    constrain: true,
+    leastKept: 0.3,
     token,
   });
   await replica.readMasks({ rows, width: info.width, height: info.height, token });

@@ -175,6 +175,26 @@ describe("handles", () => {
     expect(() => new (masks.constructor as new () => unknown)()).toThrow("made by a replica only");
   });
 
+  it("of overlapping objects are empty for one that keeps less of itself than it must", async () => {
+    const token = unending(addon);
+    const answers = [await seed(), await seed()];
+    const rows = answers.map((answer) => ({ ...rowOf(answer, 0), group: 0 }));
+    const request = { features: nth(frames, 0), rows, binarize: true, throughSquare: false, token };
+    // The same mask twice: every cell is the first one's, and the second keeps nothing.
+    const [least, most] = [
+      await replica.rememberObjects({ ...request, leastKept: 0 }),
+      await replica.rememberObjects({ ...request, leastKept: 0.3 }),
+    ];
+    const [first, second, winner, loser] = (await replica.saveMemories([...least, ...most], token)).map(
+      (block) => Buffer.from(block).toString("hex"),
+    );
+    expect(second).toBe(first);
+    expect(winner).toBe(first);
+    expect(loser).not.toBe(first);
+    const handles = answers.flatMap(({ masks, cleaned, pointers }) => [masks, cleaned, pointers]);
+    for (const handle of [...new Set(handles), ...least, ...most]) handle.dispose();
+  });
+
   it("of hundreds of frames do not add up", async () => {
     const before = replica.stats().featureBytes;
     for (let round = 0; round < 100; round++) {
@@ -184,7 +204,7 @@ describe("handles", () => {
         features: nth(frames, 0),
         binarize: true,
         throughSquare: true,
-        constrain: true,
+        leastKept: 0.3,
         token,
       };
       const kept = await replica.rememberObjects({ ...request, rows: [rowOf({ masks, pointers }, 0)] });

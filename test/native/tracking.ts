@@ -87,7 +87,7 @@ export class Follower {
       rows,
       binarize,
       throughSquare: true,
-      constrain: false,
+      leastKept: null,
       token: this.token,
     });
     this.#held.push(...kept);

@@ -29,8 +29,14 @@ export interface TrackingState {
   liveMasks: number;
   livePointers: number;
   liveMemories: number;
-  /** Every call of the tracker's half: its name, how many items, on which frame; which frames' memories each item attends to. */
-  trackCalls: { call: keyof NativeTracking; items: number; frame: number; memories?: number[][] }[];
+  /** Every call of the tracker's half: its name, how many items, on which frame; of each tracked item the frames it attends to, and its points. */
+  trackCalls: {
+    call: keyof NativeTracking;
+    items: number;
+    frame: number;
+    memories?: number[][];
+    points?: number[][];
+  }[];
   /** Bytes of one memory. */
   memoryBytes: number;
 }
@@ -91,7 +97,7 @@ export function fakeTracking(
     frame: number,
     request: unknown,
     work: () => T,
-    facts: { memories?: number[][] } = {},
+    facts: { memories?: number[][]; points?: number[][] } = {},
   ) => {
     state.trackCalls.push({ call, items, frame, ...facts });
     return ask(call, request, work);
@@ -134,7 +140,11 @@ export function fakeTracking(
           }),
         );
       };
-      return run("trackObjects", items.length, (features as Features).mark, request, work, { memories });
+      const points = items.map((item) => [...item.points]);
+      return run("trackObjects", items.length, (features as Features).mark, request, work, {
+        memories,
+        points,
+      });
     },
     seedObjects: (request) =>
       run("seedObjects", request.items.length, (request.features as Features).mark, request, () => {

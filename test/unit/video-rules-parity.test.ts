@@ -470,6 +470,8 @@ const SEEN: Track = {
   firstFrame: 0,
   settled: false,
   unmatched: 0,
+  seenInRow: 1,
+  confirmed: true,
   keepAlive: 30,
   sharedWith: [],
   lastOccluded: 0,

@@ -131,6 +131,7 @@ function inputOf(
     detections: {
       prompts: Int32Array.from(detections, (detection) => detection.prompt),
       scores: Float32Array.from(detections, (detection) => detection.score),
+      centres: detections.flatMap(() => [0.5, 0.5]),
     },
     tracks: {
       areas: Uint32Array.from(rects, areaOfRect),

@@ -29,6 +29,8 @@ function track(id: number, past: Partial<Track> = {}): Track {
     firstFrame: 0,
     settled: false,
     unmatched: 0,
+    seenInRow: 1,
+    confirmed: true,
     keepAlive: 30,
     sharedWith: [],
     lastOccluded: -1,
@@ -56,6 +58,7 @@ function frame(
     detections: {
       prompts: detected.map(({ prompt = 0 }) => prompt),
       scores: Float32Array.from(detected, ({ score }) => score),
+      centres: detected.flatMap(() => [0.5, 0.5]),
     },
     tracks: { areas: new Uint32Array(tracks).fill(10), objectScores: new Float32Array(tracks).fill(5) },
     detectionIou: Float32Array.from(detected.flatMap(({ iou }) => iou)),

@@ -319,6 +319,27 @@ describe("what is known is not computed again", () => {
     ]);
   });
 
+  it("a correction takes the place of what the detector taught near it", async () => {
+    const { open, state } = await world([mover("a")]);
+    const attended = async (rules: { correctionReach?: number }) => {
+      const session = await open(40, { rules });
+      await session.addPrompt({ text: "thing" });
+      await all(session.propagate({ maxFrames: 30 }));
+      const [x, y] = placeOf(mover("a"), 20);
+      const points = [{ x: x + 1, y: y + 1, label: "positive" as const }];
+      await session.addPrompt({ frame: 20, object: 0, points });
+      state.trackCalls.length = 0;
+      await all(session.propagate({ startFrame: 30 }));
+      const { memories } =
+        state.trackCalls.find(({ call, frame }) => call === "trackObjects" && frame === 30) ?? {};
+      return memories?.[0]?.filter((frame) => frame < 24);
+    };
+    // Born on 0, reconditioned on 16, corrected on 20.
+    expect(await attended({})).toEqual([0, 20]);
+    expect(await attended({ correctionReach: 3 })).toEqual([0, 16, 20]);
+    expect(await attended({ correctionReach: 20 })).toEqual([20]);
+  });
+
   it("an edit of an old frame goes by what the frames before it showed", async () => {
     const { open, state } = await world([mover("a")]);
     const session = await open(60, plain);
@@ -338,7 +359,76 @@ describe("what is known is not computed again", () => {
   });
 });
 
+describe("rules that SAM 3 leaves off", () => {
+  const ids = (frames: readonly FrameResult[]) => frames.map(({ objects }) => objects.map(({ id }) => id));
+
+  it("confirmation: an object is shown from the first of three frames in a row that found it", async () => {
+    // b is found on every other frame up to 8, then on all: frames 8, 9 and 10 are the first three in a row.
+    const shy = mover("b", { score: (frame) => (frame < 8 && frame % 2 === 1 ? 0 : 0.9) });
+    const { open, sam } = await world([mover("a"), shy]);
+    const expected = Array.from({ length: 30 }, (_, frame) => (frame < 8 ? [0] : [0, 1]));
+    const rules = { confirmationFrames: 3 };
+    const session = await open(30, { rules });
+    await session.addPrompt({ text: "thing" });
+    expect(ids(await all(session.propagate()))).toEqual(expected);
+    expect(ids(await all(session.propagate()))).toEqual(expected);
+    // What is computed a second time, and without hindsight: then it is shown once it is confirmed.
+    const small = await open(30, { rules, maxResultBytes: 0 });
+    await small.addPrompt({ text: "thing" });
+    await all(small.propagate());
+    expect(ids(await all(small.propagate()))).toEqual(expected);
+    const at = await open(30, { rules, ...plain });
+    await at.addPrompt({ text: "thing" });
+    expect(ids(await all(at.propagate()))).toEqual(
+      Array.from({ length: 30 }, (_, frame) => (frame < 2 ? [] : frame < 10 ? [0] : [0, 1])),
+    );
+    await sam.close();
+  });
+
+  it("confirmation: backward in time, and what the user showed is confirmed", async () => {
+    const shy = mover("b", { score: (frame) => (frame > 21 && frame % 2 === 0 ? 0 : 0.9) });
+    const { open } = await world([mover("a"), shy]);
+    const session = await open(30, { rules: { confirmationFrames: 3 } });
+    await session.addPrompt({ frame: 29, text: "thing" });
+    const backward = ids(await all(session.propagate({ direction: "backward" })));
+    expect(backward).toEqual(Array.from({ length: 30 }, (_, i) => (29 - i > 21 ? [0] : [0, 1])));
+    const shown = await open(10, { rules: { confirmationFrames: 3 } });
+    await shown.addPrompt({ exemplars: [{ box: placeOf(mover("a"), 0) }] });
+    await shown.addPrompt({ box: placeOf(mover("b"), 0) });
+    for (const list of ids(await all(shown.propagate()))) expect(list.length).toBeGreaterThan(0);
+  });
+
+  it("the boundary: what is found with its middle near an edge is no new object", async () => {
+    // From the left edge to the right: its middle is over 4 of 40 pixels from frame 2 on.
+    const { open } = await world([mover("a")]);
+    const session = await open(10, { rules: { boundaryMargin: 0.1 } });
+    await session.addPrompt({ text: "thing" });
+    const frames = await all(session.propagate());
+    expect(ids(frames)).toEqual(Array.from({ length: 10 }, (_, frame) => (frame < 2 ? [] : [0])));
+  });
+});
+
 describe("objects that are shown", () => {
+  it("with more points than the model takes lend it the first and the newest", async () => {
+    const { open, state } = await world([mover("a")]);
+    const session = await open(5);
+    const [x, y] = placeOf(mover("a"), 0);
+    const points = Array.from({ length: 30 }, (_, i) => ({
+      x: x + (i % 6),
+      y: y + Math.floor(i / 6),
+      label: "positive" as const,
+    }));
+    await session.addPrompt({ points });
+    const half = [...points.slice(0, 8), ...points.slice(22)];
+    expect(state.trackCalls.find(({ call }) => call === "trackObjects")?.points).toEqual([
+      half.flatMap((point) => [point.x, point.y]),
+    ]);
+    const free = await open(5, { rules: { maxPoints: 0 } });
+    state.trackCalls.length = 0;
+    await free.addPrompt({ points });
+    expect(state.trackCalls.find(({ call }) => call === "trackObjects")?.points?.[0]).toHaveLength(60);
+  });
+
   it("by a box, by points that add up, by a mask", async () => {
     const things = [mover("a"), mover("b")];
     const { open, state } = await world(things);

@@ -15,6 +15,16 @@ export interface VideoRules {
   /** A detection that belongs to no track becomes an object at this score; without any track every detection does. SAM 3: 0.7. */
   readonly newObjectScore: number;
   /**
+   * A detection whose box has its middle nearer to an edge than this share of the picture's side is no new object; 0 =
+   * every one may be. SAM 3: 0, its `suppress_det_close_to_boundary` being off; its share when on is 0.025.
+   */
+  readonly boundaryMargin: number;
+  /**
+   * An object is shown from the first of so many consecutive frames with a detection, and before that it is in no result;
+   * 0 = it is shown at once. SAM 3: 0, its `masklet_confirmation_enable` being off; 3 when on.
+   */
+  readonly confirmationFrames: number;
+  /**
    * For so many frames after its first one an object may be taken back, and results are held back as long; 0 = never,
    * and nothing is held back. SAM 3: 15; 0 without temporal disambiguation.
    */
@@ -37,6 +47,11 @@ export interface VideoRules {
   readonly recentOcclusionIou: number;
   /** Holes and specks of at most so many cells are mended; 0 = off. SAM 3: 16. */
   readonly holeArea: number;
+  /**
+   * Where objects of a prompt overlap, one that keeps less than this share of its area when every cell goes to the
+   * object that is surest of it is remembered as empty. SAM 3: 0.3.
+   */
+  readonly leastKeptArea: number;
   /** Most objects of a session; further ones are dropped, lowest scores first. SAM 3: 10000, its "no limit". */
   readonly maxObjects: number;
   /** Every frame whose number is a multiple of this may become a conditioning frame of well-matched tracks; 0 = off. SAM 3: 16; 0 without temporal disambiguation. */
@@ -47,6 +62,13 @@ export interface VideoRules {
   readonly reconditionIou: number;
   /** True: the track's own mask is what is remembered; false: the detection's. The detection's is what is shown. SAM 3 official: false; transformers: true, the default here. */
   readonly reconditionOnTrackMasks: boolean;
+  /**
+   * A correction takes the place of what the detector taught within so many frames: those are conditioning frames of the
+   * object no longer. SAM 3: 16.
+   */
+  readonly correctionReach: number;
+  /** Most points of an object on one frame that the model is shown: the first half and the newest; 0 = all. SAM 3 official: 16; transformers has no limit. */
+  readonly maxPoints: number;
   /** Whether a track attends only to frames on which it was sure of itself. SAM 3 official: true, false without temporal disambiguation; transformers has none. */
   readonly memorySelection: boolean;
   /** A frame is attended to above this effective IoU (see `effectiveIou`). SAM 3 official: 0.01. */
@@ -69,6 +91,8 @@ export const DEFAULT_VIDEO_RULES: VideoRules = {
   associationIou: 0.1,
   matchedIou: 0.5,
   newObjectScore: 0.7,
+  boundaryMargin: 0,
+  confirmationFrames: 0,
   hotstartDelay: 15,
   hotstartUnmatched: 8,
   hotstartDuplicate: 8,
@@ -79,11 +103,14 @@ export const DEFAULT_VIDEO_RULES: VideoRules = {
   decreaseKeepAliveForEmpty: false,
   recentOcclusionIou: 0.7,
   holeArea: 16,
+  leastKeptArea: 0.3,
   maxObjects: 10_000,
   reconditionEvery: 16,
   reconditionScore: 0.8,
   reconditionIou: 0.8,
   reconditionOnTrackMasks: true,
+  correctionReach: 16,
+  maxPoints: 16,
   memorySelection: true,
   memorySelectionThreshold: 0.01,
   memories: 7,

@@ -1,4 +1,5 @@
 import { associate } from "./associate.js";
+import { stepConfirmation, type Unconfirmed } from "./confirm.js";
 import { stepHotstart } from "./hotstart.js";
 import { limitObjects } from "./limit-objects.js";
 import { stepOcclusion } from "./occlusion.js";
@@ -22,6 +23,8 @@ export interface FrameInput {
     readonly prompts: ArrayLike<number>;
     /** 0–1. */
     readonly scores: ArrayLike<number>;
+    /** The middle of each one's box: x and y as shares of the picture's sides, detection by detection. */
+    readonly centres: ArrayLike<number>;
   };
   /** Tracks of `VideoState`, in its order, tracked to this frame. */
   readonly tracks: {
@@ -71,6 +74,8 @@ export interface FramePlan {
   readonly unmatched: readonly number[];
   /** Ids with an empty mask. */
   readonly empty: readonly number[];
+  /** Objects that no frame is to show, for how many frames; see `confirmationFrames`. */
+  readonly unconfirmed: readonly Unconfirmed[];
   /** Detections that would have been objects, over `maxObjects`. */
   readonly dropped: number;
 }
@@ -97,7 +102,10 @@ export function planFrame(
     iou: input.detectionIou,
   });
   const room = rules.maxObjects - state.tracks.length - input.clickedObjects;
-  const taken = limitObjects(found.fresh, detections.scores, room);
+  const fresh = found.fresh.filter((detection) =>
+    isInside(rules.boundaryMargin, detections.centres, detection),
+  );
+  const taken = limitObjects(fresh, detections.scores, room);
   let { nextId } = state;
   const bornBefore = [...input.bornBefore];
   const born = taken.map((detection) => {
@@ -119,6 +127,9 @@ export function planFrame(
     iou: input.trackIou,
   });
   const idOf = (index: number) => (state.tracks[index] as Track).id;
+  const matched = new Set(found.matches.flat().map(idOf));
+  const staying = occlusion.tracks.filter((track) => !removed.includes(track.id));
+  const confirmation = stepConfirmation(rules, staying, matched);
   const reconditioned = reconditionedTracks(rules, frame, found.confirmed, tracks.objectScores)
     .map(({ track, detection }) => ({ id: idOf(track), detection }))
     .filter(({ id }) => !removed.includes(id));
@@ -133,20 +144,24 @@ export function planFrame(
       matches: found.matches.map((indices) => indices.map(idOf)),
       unmatched: found.unmatched.map(idOf),
       empty: found.empty.map(idOf),
-      dropped: found.fresh.length - taken.length,
+      unconfirmed: confirmation.unconfirmed,
+      dropped: fresh.length - taken.length,
     },
     state: {
       nextId,
-      tracks: [
-        ...occlusion.tracks.filter((track) => !removed.includes(track.id)),
-        ...born.map((object) => newTrack(rules, frame, object)),
-      ],
+      tracks: [...confirmation.tracks, ...born.map((object) => newTrack(rules, frame, object))],
     },
   };
 }
 
 /** Scores of one detection, computed twice, differ by rounding at most. */
 const SAME_SCORE = 1e-3;
+
+function isInside(margin: number, centres: ArrayLike<number>, detection: number): boolean {
+  if (margin <= 0) return true;
+  const [x, y] = [centres[2 * detection] as number, centres[2 * detection + 1] as number];
+  return [x, y].every((share) => share > margin && share < 1 - margin);
+}
 
 function newTrack(rules: VideoRules, frame: number, born: FramePlan["born"][number]): Track {
   return {
@@ -156,6 +171,8 @@ function newTrack(rules: VideoRules, frame: number, born: FramePlan["born"][numb
     firstFrame: frame,
     settled: false,
     unmatched: 0,
+    seenInRow: 1,
+    confirmed: rules.confirmationFrames <= 1,
     keepAlive: rules.keepAliveInitial,
     sharedWith: [],
     lastOccluded: null,

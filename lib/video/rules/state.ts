@@ -23,6 +23,10 @@ export interface Track {
   readonly settled: boolean;
   /** Frames on which it had a mask that no detection matched. */
   readonly unmatched: number;
+  /** On how many frames in a row it had a detection; counted until it is confirmed. */
+  readonly seenInRow: number;
+  /** It had a detection on `confirmationFrames` frames in a row, or the user showed it. */
+  readonly confirmed: boolean;
   /** Up with every match, down with every unmatched frame. */
   readonly keepAlive: number;
   /** On how many frames it shared a detection with each older object. */
@@ -45,8 +49,19 @@ export function removeTracks(state: VideoState, ids: Iterable<number>): VideoSta
   return { ...state, tracks: state.tracks.filter((track) => !gone.has(track.id)) };
 }
 
+/** Marks objects the user showed, or corrected: they are what they are, whatever detection says. */
+export function vouchFor(state: VideoState, ids: Iterable<number>): VideoState {
+  const shown = new Set(ids);
+  return {
+    ...state,
+    tracks: state.tracks.map((track) =>
+      shown.has(track.id) ? { ...track, settled: true, confirmed: true } : track,
+    ),
+  };
+}
+
 /**
- * Marks objects hotstart shall not take back any more. Call it for an object the user refined, and for all objects when
+ * Marks objects hotstart shall not take back any more. Call it for objects that were given out, and for all objects when
  * the direction of time changes: their frames were given out, and what they missed in one direction says nothing about
  * the other. (transformers knows no such thing: it counts on, and takes a long-lived object back at once if the
  * other pass began within `hotstartDelay` frames of its birth.)

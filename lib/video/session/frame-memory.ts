@@ -1,4 +1,4 @@
-import type { NativeDetections, NativeRememberRow } from "../../native/addon.js";
+import type { NativeDetections, NativeRememberRequest, NativeRememberRow } from "../../native/addon.js";
 import { effectiveIou } from "../rules/effective-iou.js";
 import type { FramePlan } from "../rules/plan-frame.js";
 import type { FrameWork, Tracked } from "./frame-work.js";
@@ -8,8 +8,7 @@ import type { SessionTrack } from "./session-track.js";
 import type { TrackMemory } from "./track-memories.js";
 import type { TrackerCalls } from "./tracker-calls.js";
 
-const AS_TRACKED = { binarize: false, throughSquare: false, constrain: true } as const;
-const AS_CLICKED = { binarize: false, throughSquare: true, constrain: false } as const;
+const AS_CLICKED = { binarize: false, throughSquare: true, leastKept: null } as const;
 
 /** What every object keeps of the frame. */
 export class FrameMemory {
@@ -70,7 +69,8 @@ export class FrameMemory {
         group: it.track.prompt ?? -1,
       };
     });
-    const made = await this.#remember(calls, rows, AS_TRACKED);
+    const leastKept = this.#work.rules.leastKeptArea;
+    const made = await this.#remember(calls, rows, { binarize: false, throughSquare: false, leastKept });
     concepts.forEach((it, i) => {
       const memory = made[i];
       if (memory && wanted.includes(it)) this.#take(it, memory, reconditioned.has(it.track.id));
@@ -122,7 +122,7 @@ export class FrameMemory {
   async #remember(
     calls: TrackerCalls,
     rows: readonly NativeRememberRow[],
-    how: typeof AS_TRACKED | typeof AS_CLICKED | typeof AS_PROMPTED,
+    how: Pick<NativeRememberRequest, "binarize" | "throughSquare" | "leastKept">,
   ): Promise<readonly TrackMemory["memory"][]> {
     return this.#scope.addAll(await calls.remember({ features: this.#work.features, rows, ...how }));
   }

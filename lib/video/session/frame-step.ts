@@ -15,6 +15,7 @@ const NO_PLAN: FramePlan = {
   removed: [],
   hidden: [],
   suppressed: [],
+  unconfirmed: [],
   reconditioned: [],
   matches: [],
   unmatched: [],
@@ -93,13 +94,27 @@ async function decide(
     streaming: work.streaming,
     clickedObjects: work.clickedObjects,
     bornBefore: work.bornBefore,
-    detections: { prompts: detections?.prompts ?? [], scores: detections?.scores ?? [] },
+    detections: {
+      prompts: detections?.prompts ?? [],
+      scores: detections?.scores ?? [],
+      centres: centresOf(work, detections),
+    },
     tracks: {
       areas: overlap?.areasB ?? [],
       objectScores: concepts.map(({ objectScore }) => objectScore),
     },
     detectionIou: overlap?.iou ?? [],
     trackIou: among?.iou ?? null,
+  });
+}
+
+/** Of boxes in pixels, as shares of the frame's sides. */
+function centresOf({ features }: FrameWork, detections: NativeDetections | undefined): number[] {
+  const { boxes = new Float64Array(0) } = detections ?? {};
+  const sides = [features.width, features.height];
+  return Array.from({ length: boxes.length / 2 }, (_, i) => {
+    const [box, side] = [Math.floor(i / 2) * 4, i % 2];
+    return ((boxes[box + side] as number) + (boxes[box + side + 2] as number)) / 2 / (sides[side] as number);
   });
 }
 

@@ -3,6 +3,7 @@ import { decodeCounts, encodeCounts } from "../../masks/rle.js";
 import { areaOf } from "../../masks/runs.js";
 import type { NativeTrackMemory } from "../../native/addon.js";
 import type { SavedHeader, SavedSession } from "../saved-session.js";
+import type { FrameSpans } from "./frame-spans.js";
 import type { FrameEntry } from "./result-store.js";
 import type { SessionCore } from "./session-core.js";
 import { type ObjectInput, SessionPrompt, SessionTrack } from "./session-track.js";
@@ -29,7 +30,8 @@ export async function saveSession(
     since: track.since,
     lastSeen: track.lastSeen,
     late: track.late,
-    tracked: track.tracked.spans.map(([first, last]): [number, number] => [first, last]),
+    tracked: savedSpans(track.tracked),
+    unconfirmed: savedSpans(track.unconfirmed),
     inputs: [...track.inputs].map(([frame, input]) => ({ frame, input: savedInput(input) })),
     memories: [...track.memories.entries()].map(([frame, { memory, conditioning, effectiveIou }]) => {
       return { frame, conditioning, effectiveIou, block: memories.push(memory) - 1 };
@@ -143,6 +145,10 @@ async function restoreBlocks(
 
 type SavedInput = SavedHeader["tracks"][number]["inputs"][number]["input"];
 type SavedEntry = SavedHeader["results"][number];
+
+function savedSpans({ spans }: FrameSpans): [number, number][] {
+  return spans.map(([first, last]) => [first, last]);
+}
 
 function savedInput(input: ObjectInput): SavedInput {
   if (input.kind === "mask") return { kind: "mask", counts: encodeCounts(input.counts) };

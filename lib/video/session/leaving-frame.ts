@@ -35,7 +35,8 @@ export function leavingFrame(entry: FrameEntry, removed: readonly number[]): Lea
 export function frameResult(core: SessionCore, frame: LeavingFrame, choice: OutputChoice): FrameResult {
   const { width, height } = core.size;
   const shown = frame.objects
-    .filter(({ id, area, suppressed }) => core.tracks.has(id) && (choice.empty || (area > 0 && !suppressed)))
+    .filter(({ id }) => core.tracks.has(id) && core.isConfirmed(id, frame.index))
+    .filter(({ area, suppressed }) => choice.empty || (area > 0 && !suppressed))
     .sort((a, b) => a.id - b.id);
   const masks = exclusiveMasks(
     shown.map(({ id, trackScore, counts, suppressed }) => ({

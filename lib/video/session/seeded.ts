@@ -14,4 +14,4 @@ export function seededRows({ masks, pointers, objectScores }: NativeTracked): Na
 }
 
 /** How prompted frames are remembered: masks as yes or no, as after decoding, each object for itself. */
-export const AS_PROMPTED = { binarize: true, throughSquare: true, constrain: false } as const;
+export const AS_PROMPTED = { binarize: true, throughSquare: true, leastKept: null } as const;

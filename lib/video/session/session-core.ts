@@ -1,7 +1,14 @@
 import type { SessionPlace } from "../../devices/device-pool.js";
 import { Sam3Error } from "../../errors.js";
 import type { VideoRules } from "../rules/options.js";
-import { EMPTY_STATE, removeTracks, settleTracks, takeId, type VideoState } from "../rules/state.js";
+import {
+  EMPTY_STATE,
+  removeTracks,
+  settleTracks,
+  takeId,
+  type VideoState,
+  vouchFor,
+} from "../rules/state.js";
 import type { VideoFrame, VideoSource } from "../sources/video-source.js";
 import { FrameFeatures } from "./frame-features.js";
 import { ResultStore, type StoredObject } from "./result-store.js";
@@ -30,9 +37,6 @@ export interface CoreParts {
 
 /** Of a live session that has seen no frame. */
 const NO_SIZE = { width: 0, height: 0 };
-
-/** Corrections take the place of what the detector taught within so many frames. SAM 3: 16. */
-const CORRECTION_REACH = 16;
 
 /** Everything a session knows and holds. An operation on it either succeeds or leaves it as it was. */
 export class SessionCore {
@@ -167,10 +171,10 @@ export class SessionCore {
     }
     if (track.prompt === null) return;
     for (const [index, { conditioning }] of [...track.memories.entries()]) {
-      const near = index !== frame && Math.abs(index - frame) <= CORRECTION_REACH;
+      const near = index !== frame && Math.abs(index - frame) <= this.rules.correctionReach;
       if (conditioning && near && !track.inputs.has(index)) track.memories.delete(index);
     }
-    this.state = settleTracks(this.state, [track.id]);
+    this.state = vouchFor(this.state, [track.id]);
   }
 
   /** Removes an object on all frames. */
@@ -179,6 +183,14 @@ export class SessionCore {
     this.tracks.delete(id);
     this.state = removeTracks(this.state, [id]);
     this.results.forgetObject(id);
+  }
+
+  /** Whether an object is confirmed on a frame, as far as that is asked for. */
+  isConfirmed(id: number, frame: number): boolean {
+    const track = this.tracks.get(id);
+    if (this.rules.confirmationFrames <= 1 || track?.prompt === null) return true;
+    const now = this.state.tracks.find((one) => one.id === id);
+    return now?.confirmed === true && track?.unconfirmed.has(frame) !== true;
   }
 
   /** Forgets objects of concepts that were not seen for so many live frames; gives their ids. */

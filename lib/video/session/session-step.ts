@@ -1,6 +1,6 @@
 import type { NativeFeatures } from "../../native/addon.js";
 import type { Pass } from "../rules/prune-memories.js";
-import { settleTracks } from "../rules/state.js";
+import { vouchFor } from "../rules/state.js";
 import { computeFrame } from "./frame-step.js";
 import type { FrameOutcome } from "./frame-work.js";
 import { disposeOnce, Handles } from "./handles.js";
@@ -157,7 +157,12 @@ function commit(
     if (memory) track.memories.set(index, memory);
     core.tracks.set(id, track);
     // Nothing will find it again, so nothing can hold against it that it is not found.
-    if (core.prompts.get(prompt)?.everywhere === false) core.state = settleTracks(core.state, [id]);
+    if (core.prompts.get(prompt)?.everywhere === false) core.state = vouchFor(core.state, [id]);
+  }
+  for (const { id, frames } of plan.unconfirmed) {
+    for (let back = 0; back < frames; back++) {
+      core.tracks.get(id)?.unconfirmed.add(mode.reverse ? index + back : index - back);
+    }
   }
   for (const id of plan.removed) core.removeObject(id);
   const entry = core.results.get(index) ?? {

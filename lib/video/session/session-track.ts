@@ -26,6 +26,7 @@ export interface TrackPast {
   readonly lastSeen?: number;
   readonly late?: boolean;
   readonly tracked?: FrameSpans["spans"];
+  readonly unconfirmed?: FrameSpans["spans"];
 }
 
 /** One object of a session. */
@@ -44,6 +45,8 @@ export class SessionTrack {
   readonly inputs = new Map<number, ObjectInput>();
   /** Frames it was tracked to, or born on: there a prompt corrects it, elsewhere it shows the object anew. */
   readonly tracked: FrameSpans;
+  /** Frames it is shown on to nobody, because it was not confirmed in time; see the rule `confirmationFrames`. */
+  readonly unconfirmed: FrameSpans;
 
   constructor(
     facts: Pick<SessionTrack, "id" | "prompt" | "score" | "firstFrame" | "since">,
@@ -57,6 +60,7 @@ export class SessionTrack {
     this.lastSeen = past.lastSeen ?? facts.firstFrame;
     this.late = past.late ?? false;
     this.tracked = new FrameSpans(past.tracked);
+    this.unconfirmed = new FrameSpans(past.unconfirmed);
   }
 
   /** The newest frame it was seen on; only kept up in live sessions. */

@@ -4,7 +4,7 @@ import { selectMemories } from "../rules/select-memories.js";
 import type { FrameWork, Tracked } from "./frame-work.js";
 import type { Handles } from "./handles.js";
 import { handlesOf } from "./seeded.js";
-import type { SessionTrack } from "./session-track.js";
+import type { ObjectInput, SessionTrack } from "./session-track.js";
 import type { TrackMemory } from "./track-memories.js";
 import type { TrackerCalls } from "./tracker-calls.js";
 
@@ -50,8 +50,7 @@ export async function trackObjects(
 /** What one object attends to on the frame, on the device. */
 async function itemOf(calls: TrackerCalls, work: FrameWork, track: SessionTrack): Promise<NativeTrackItem> {
   const input = track.inputs.get(work.frame);
-  const points = input?.kind === "points" ? input.points : new Float32Array(0);
-  const labels = input?.kind === "points" ? input.labels : new Int32Array(0);
+  const { points, labels } = shownPoints(input, work.rules.maxPoints);
   if (input?.kind === "points" && input.alone) {
     return {
       memories: [],
@@ -77,6 +76,22 @@ async function itemOf(calls: TrackerCalls, work: FrameWork, track: SessionTrack)
     ages: Float32Array.from(pointers, ({ age }) => age),
     points,
     labels,
+  };
+}
+
+/** Points and labels of an object on the frame; of many the first half of what is taken and the newest. */
+function shownPoints(
+  input: ObjectInput | undefined,
+  most: number,
+): Pick<NativeTrackItem, "points" | "labels"> {
+  if (input?.kind !== "points") return { points: new Float32Array(0), labels: new Int32Array(0) };
+  const { points, labels } = input;
+  if (most === 0 || labels.length <= most) return { points, labels };
+  const first = Math.floor(most / 2);
+  const rest = labels.length - (most - first);
+  return {
+    points: Float32Array.of(...points.subarray(0, 2 * first), ...points.subarray(2 * rest)),
+    labels: Int32Array.of(...labels.subarray(0, first), ...labels.subarray(rest)),
   };
 }
 
