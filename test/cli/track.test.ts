@@ -274,7 +274,7 @@ describe("tracking", () => {
     expect(before).toBe(6);
     expect(lines).toContain("drawing [========================] 6 of 6");
     expect(lines.findIndex((it) => it.startsWith("drawing"))).toBeGreaterThan(
-      lines.findLastIndex((it) => it.startsWith("tracking")),
+      lines.lastIndexOf(tracking.at(-1) as string),
     );
     // What is left on the screen is the table alone.
     expect(lines.at(-1)).toBe("");
