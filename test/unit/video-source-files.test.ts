@@ -4,6 +4,16 @@ import type { VideoFrame, VideoInfo } from "../../lib/video/sources/video-source
 import { clipPath, FFMPEG, FRAMES, ffmpeg, makeClip, numberOf, reference } from "./video-clips.js";
 
 const X264 = ["-c:v", "libx264", "-g", "12", "-bf", "2", "-pix_fmt", "yuv420p"];
+const X265 = [
+  ...["-c:v", "libx265", "-pix_fmt", "yuv420p"],
+  ...["-x265-params", "keyint=12:bframes=3:open-gop=1:log-level=none"],
+];
+const VP9 = [
+  ...["-c:v", "libvpx-vp9", "-g", "12", "-auto-alt-ref", "1", "-lag-in-frames", "12"],
+  ...["-pix_fmt", "yuv420p", "-deadline", "realtime"],
+];
+
+const MOV = "mov,mp4,m4a,3gp,3g2,mj2";
 
 interface Clip {
   readonly what: string;
@@ -22,15 +32,37 @@ const CLIPS: readonly Clip[] = [
     make: () => makeClip("h264.mp4", { audio: true, output: [...X264, "-c:a", "aac"] }),
     info: { codec: "h264", hasAudio: true, fps: 25, variableFrameRate: false, duration: 2 },
   },
+  // FFmpeg's metadata counts the other way round.
+  ...[90, 180, 270].map(
+    (degrees): Clip => ({
+      what: `MOV, H.264, turned by ${degrees} degrees`,
+      make: async () => {
+        const flat = await makeClip("flat.mov", { output: X264 });
+        const path = clipPath(`turned-${degrees}.mov`);
+        const turned = `rotate=${360 - degrees}`;
+        await ffmpeg("-v", "error", "-i", flat, "-c", "copy", "-metadata:s:v:0", turned, path);
+        return path;
+      },
+      info: {
+        codec: "h264",
+        rotation: degrees as 90 | 180 | 270,
+        ...(degrees === 180 ? { width: 98, height: 66 } : { width: 66, height: 98 }),
+      },
+      first: -1,
+    }),
+  ),
   {
-    what: "MOV, H.264, turned",
+    what: "MP4, H.264, turned by 270 degrees, as RGB",
     make: async () => {
-      const flat = await makeClip("flat.mov", { output: X264 });
-      const path = clipPath("turned.mov");
+      const flat = await makeClip("flat-444.mp4", {
+        output: ["-c:v", "libx264", "-g", "12", "-pix_fmt", "yuv444p"],
+      });
+      const path = clipPath("turned-444.mp4");
       await ffmpeg("-v", "error", "-i", flat, "-c", "copy", "-metadata:s:v:0", "rotate=90", path);
       return path;
     },
     info: { codec: "h264", rotation: 270, width: 66, height: 98 },
+    format: "rgb24",
     first: -1,
   },
   {
@@ -94,43 +126,36 @@ const CLIPS: readonly Clip[] = [
   },
   {
     what: "MKV, HEVC with open groups",
-    make: () =>
-      makeClip("hevc.mkv", {
-        audio: true,
-        output: [
-          "-c:v",
-          "libx265",
-          "-x265-params",
-          "keyint=12:bframes=3:open-gop=1:log-level=none",
-          "-pix_fmt",
-          "yuv420p",
-        ],
-      }),
+    make: () => makeClip("hevc.mkv", { audio: true, output: X265 }),
     info: { codec: "hevc", container: "matroska,webm", hasAudio: true },
   },
   {
     what: "WEBM, VP9 of odd size with hidden frames",
-    make: () =>
-      makeClip("vp9.webm", {
-        width: 97,
-        height: 65,
-        output: [
-          "-c:v",
-          "libvpx-vp9",
-          "-g",
-          "12",
-          "-auto-alt-ref",
-          "1",
-          "-lag-in-frames",
-          "12",
-          "-pix_fmt",
-          "yuv420p",
-          "-deadline",
-          "realtime",
-        ],
-      }),
+    make: () => makeClip("vp9.webm", { width: 97, height: 65, output: VP9 }),
     info: { codec: "vp9", width: 97, height: 65 },
   },
+  // What else of these codecs and containers go together, as far as this ffmpeg writes it. FLV takes neither HEVC nor VP9,
+  // WMV no HEVC, MOV no VP9, and WEBM nothing but VP8 and VP9.
+  ...(
+    [
+      ["MKV, H.264 with B frames", "h264.mkv", X264, "h264", "matroska,webm"],
+      ["WMV, H.264 with B frames", "h264.wmv", X264, "h264", "asf"],
+      ["MP4, HEVC with open groups", "hevc.mp4", [...X265, "-tag:v", "hvc1"], "hevc", MOV],
+      ["MP4, HEVC with parameters in the stream", "hev1.mp4", [...X265, "-tag:v", "hev1"], "hevc", MOV],
+      ["MOV, HEVC with open groups", "hevc.mov", X265, "hevc", MOV],
+      ["AVI, HEVC without times", "hevc.avi", [...X265, "-tag:v", "hvc1"], "hevc", "avi"],
+      ["MP4, VP9 with hidden frames", "vp9.mp4", VP9, "vp9", MOV],
+      ["MKV, VP9 with hidden frames", "vp9.mkv", VP9, "vp9", "matroska,webm"],
+      ["AVI, VP9 with hidden frames", "vp9.avi", VP9, "vp9", "avi"],
+      ["WMV, VP9 with hidden frames", "vp9.wmv", VP9, "vp9", "asf"],
+    ] as const
+  ).map(
+    ([what, name, output, codec, container]): Clip => ({
+      what,
+      make: () => makeClip(name, { output }),
+      info: { codec, container, fps: 25, hasAudio: false },
+    }),
+  ),
   {
     what: "WEBM, VP8 with hidden frames in packets of their own",
     make: () =>
