@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from video_parity_model import HEIGHT, RESOLUTION, SCALE, WIDTH, make_clip, run_lengths
+from video_parity_model import (
+    HEIGHT, RESOLUTION, SCALE, UNDECIDED, WIDTH, at_full_size, make_clip, run_lengths,
+)
 from tiny_models.model import tiny_model
 from tiny_models.videos import _features
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession
@@ -49,11 +51,12 @@ def track_clicks(name, seed, frames, step, steps):
             tell(session, frame, prompt)
         session.obj_with_new_inputs = [prompt["object"] for prompt in prompts]
         answer = tracker(session, frame_idx=frame, reverse=reverse)
-        masks = F.interpolate(answer.pred_masks, size=(HEIGHT, WIDTH), mode="bilinear", align_corners=False)[:, 0] > 0
+        logits = at_full_size(answer.pred_masks[:, 0]).numpy()
         shown.append({
             "frame": frame,
             "objects": [
-                {"id": i, "counts": run_lengths(mask)} for i, mask in zip(answer.object_ids, masks.numpy())
+                {"id": i, "counts": run_lengths(mask > 0), "undecided": run_lengths(abs(mask) < UNDECIDED)}
+                for i, mask in zip(answer.object_ids, logits)
             ],
         })
     steps = [{"frame": frame, "prompts": prompts, "reverse": reverse} for frame, prompts, reverse in steps]

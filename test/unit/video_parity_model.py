@@ -33,6 +33,9 @@ Sam3VideoProcessor.postprocess_outputs.__globals__["masks_to_boxes"] = lambda ma
 
 HEIGHT, WIDTH = 60, 84
 SCALE = torch.tensor([RESOLUTION / WIDTH, RESOLUTION / HEIGHT])
+# A pixel whose logit is nearer to 0 than this is inside or outside by rounding. transformers' own logits of these clips move
+# by up to 2e-4 where every pixel it is given moves by 1e-7: memories are kept as bfloat16, and frames go by them one after the other.
+UNDECIDED = 1e-3
 
 
 def generic_nms(ious, scores, threshold, use_iou_matrix):
@@ -68,17 +71,18 @@ modeling_sam3_video.cv_utils_kernel = SimpleNamespace(generic_nms=generic_nms, c
 
 def nearest_pointers(all_pointers):
     def get(self, inference_session, obj_idx, frame_idx, *rest, **named):
-        # PATCH: of the conditioning frames the official code takes the pointers of those it attends to, the nearest four;
-        # transformers takes all there ever were.
+        # PATCH: of the conditioning frames the official code takes the pointers of those it attends to, the nearest four, and
+        # the others count as tracked ones; transformers takes all there ever were.
         outputs = inference_session.output_dict_per_obj[obj_idx]
-        every = outputs["cond_frame_outputs"]
-        outputs["cond_frame_outputs"], _ = self._select_closest_cond_frames(
-            frame_idx, every, max_cond_frame_num=self.config.max_cond_frame_num
+        conditioning, tracked = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
+        outputs["cond_frame_outputs"], others = self._select_closest_cond_frames(
+            frame_idx, conditioning, max_cond_frame_num=self.config.max_cond_frame_num
         )
+        outputs["non_cond_frame_outputs"] = {**tracked, **others}
         try:
             return all_pointers(self, inference_session, obj_idx, frame_idx, *rest, **named)
         finally:
-            outputs["cond_frame_outputs"] = every
+            outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"] = conditioning, tracked
 
     return get
 
@@ -127,6 +131,8 @@ class Video(Sam3VideoModel):
         self.low_res_mask_size = RESOLUTION // 2
         self.detector_model = Detector(model.detector_model)
         self.tracker_neck, self.tracker_model = model.tracker_neck, model.tracker_model
+        # What was decided about each frame since the list was emptied last.
+        self.plans = []
         # Boxes by prompt and frame; prompts that are boxes only; objects that are not taken back any more.
         self.exemplars, self.boxes_only, self.settled = {}, set(), set()
 
@@ -152,12 +158,59 @@ class Video(Sam3VideoModel):
         inference_session.prompts = every
         return found
 
-    def _process_hotstart(self, extra_metadata, **arguments):
+    def _process_hotstart(self, extra_metadata, empty_trk_obj_ids, **arguments):
         # PATCH: transformers never forgets that an object is young in one direction of time when it turns round, or when
         # the user shows where it is.
-        removed, metadata = super()._process_hotstart(extra_metadata=extra_metadata, **arguments)
+        removed, metadata = super()._process_hotstart(
+            extra_metadata=extra_metadata, empty_trk_obj_ids=empty_trk_obj_ids, **arguments
+        )
         metadata["removed_obj_ids"] -= self.settled & removed
+        self.empty = list(empty_trk_obj_ids)
         return removed - self.settled, metadata
+
+    def _prepare_recondition_masks(self, inference_session, det_out, trk_id_to_max_iou_high_conf_det, **arguments):
+        # PATCH: where the detection's mask is to be remembered transformers makes 0 and 1 of it and takes those for logits:
+        # their probabilities are 0.5 and 0.73, and nothing is outside. Here its own logits are.
+        masks, ids = super()._prepare_recondition_masks(
+            inference_session=inference_session,
+            det_out=det_out,
+            trk_id_to_max_iou_high_conf_det=trk_id_to_max_iou_high_conf_det,
+            **arguments,
+        )
+        if not self.recondition_on_trk_masks:
+            of_object = {inference_session.obj_id_to_idx(i): trk_id_to_max_iou_high_conf_det[i] for i in ids}
+            masks = {index: det_out["mask"][of_object[index]][None, None] for index in masks}
+        return masks, ids
+
+    def _tracker_update_memories(self, inference_session, frame_idx, low_res_masks, reconditioned_masks=None):
+        # Whoever is hidden was just given this logit everywhere.
+        self.hidden = [i for i, mask in zip(inference_session.obj_ids, low_res_masks) if (mask == -10).all()]
+        super()._tracker_update_memories(inference_session, frame_idx, low_res_masks, reconditioned_masks)
+
+    def run_tracker_update_planning_phase(self, inference_session, frame_idx, det_out, **arguments):
+        self.hidden = []
+        plan, metadata = super().run_tracker_update_planning_phase(
+            inference_session=inference_session, frame_idx=frame_idx, det_out=det_out, **arguments
+        )
+        extra, removed = metadata["extra_metadata"], plan["obj_ids_newly_removed"]
+        often_unmatched = {
+            i for i, frames in extra["unmatched_frame_inds"].items() if len(frames) >= self.hotstart_unmatch_thresh
+        }
+        matches = plan["det_to_matched_trk_obj_ids"]
+        self.plans.append({
+            "frame": frame_idx,
+            "born": plan["new_det_obj_ids"],
+            "matches": [matches.get(detection, []) for detection in range(len(det_out["scores"]))],
+            "unmatched": plan["unmatched_trk_obj_ids"],
+            "empty": self.empty,
+            "removed": sorted(removed),
+            "duplicates": sorted(removed - often_unmatched),
+            "suppressed": sorted(extra["suppressed_obj_ids"][frame_idx] - removed),
+            "hidden": self.hidden,
+            "reconditioned": sorted(plan["reconditioned_obj_ids"] - removed),
+            "dropped": plan["num_obj_dropped_due_to_limit"],
+        })
+        return plan, metadata
 
     def _get_objects_to_suppress_based_on_most_recently_occluded(self, masks, last_occluded, obj_ids, reverse=False):
         # PATCH: backwards in time transformers turns "later" round but not its -1 for "never" and its 100000 for
@@ -204,6 +257,11 @@ class Video(Sam3VideoModel):
         answer.obj_id_to_mask[obj] = clean[0]
         answer.obj_id_to_tracker_score[obj] = shown["object_score_logits"].sigmoid().item()
         return answer
+
+
+def at_full_size(low_res):
+    """Logits [N,h,w] as transformers brings them to the size of the video."""
+    return F.interpolate(low_res.unsqueeze(1), size=(HEIGHT, WIDTH), mode="bilinear", align_corners=False)[:, 0]
 
 
 def run_lengths(mask):

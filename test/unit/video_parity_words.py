@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
-from video_parity_model import HEIGHT, WIDTH, Video, make_clip, run_lengths
+from video_parity_model import HEIGHT, UNDECIDED, WIDTH, Video, at_full_size, make_clip, run_lengths
 from tiny_models.model import tiny_model
 from tokenizers import Tokenizer
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
@@ -78,23 +78,46 @@ class Case:
 
     def _shown(self, answer):
         result = self.processor.postprocess_outputs(self.session, answer)
-        objects = zip(result["object_ids"].tolist(), result["scores"].tolist(), result["masks"].numpy())
+        ids, prompts = result["object_ids"].tolist(), self.session.obj_id_to_prompt_id
+        close = {i: at_full_size(answer.obj_id_to_mask[i])[0].abs() < UNDECIDED for i in ids}
+        objects = zip(ids, result["scores"].tolist(), result["masks"].numpy())
         return {
             "frame": answer.frame_idx,
-            "objects": [{"id": i, "score": score, "counts": run_lengths(mask)} for i, score, mask in objects],
+            "objects": [
+                {
+                    "id": i,
+                    "score": score,
+                    "counts": run_lengths(mask),
+                    # Objects of a prompt give way to each other: a pixel of one of them is a pixel of none of the others.
+                    "undecided": run_lengths(
+                        torch.stack([close[j] for j in ids if prompts[j] == prompts[i]]).any(0).numpy()
+                    ),
+                }
+                for i, score, mask in objects
+            ],
         }
 
     def _add(self, **step):
-        self.facts["steps"].append(step)
+        self.facts["steps"].append({**step, "plans": self.video.plans})
+        self.video.plans = []
 
 
-# Numbers with which the tiny models' random objects are born, confirmed, strengthened and taken back.
+# Numbers with which the tiny models' random objects are born, confirmed, strengthened and taken back. Their detections
+# overlap them by less than a half, and the logits of their being there stay below 0.5.
 SHORT = {"hotstart_delay": 8, "hotstart_unmatch_thresh": 5, "hotstart_dup_thresh": 4}
+UNMATCHED = {"hotstart_delay": 8, "hotstart_unmatch_thresh": 3, "hotstart_dup_thresh": 8}
 NONE = {"hotstart_delay": 0, "hotstart_unmatch_thresh": 0, "hotstart_dup_thresh": 0}
-RECONDITION = {"recondition_every_nth_frame": 3, "high_conf_thresh": 0.55, "high_iou_thresh": 0.4}
+MATCHED = {"trk_assoc_iou_thresh": 0.33}
+RECONDITION = {**MATCHED, "recondition_every_nth_frame": 3, "high_conf_thresh": 0.05, "high_iou_thresh": 0.3}
+# Every frame, so that some of them are hidden on it.
+OFTEN = {**MATCHED, "recondition_every_nth_frame": 1, "high_conf_thresh": 0.01, "high_iou_thresh": 0.2}
+ON_DETECTIONS = {"recondition_on_trk_masks": False}
 MANY = {"new_det_thresh": 0.5, "det_nms_thresh": 0.8}
 OCCLUSION = {"suppress_overlapping_based_on_recent_occlusion_threshold": 0.3}
+EASY_OCCLUSION = {"suppress_overlapping_based_on_recent_occlusion_threshold": 0.15}
 FEW = {"new_det_thresh": 0.55, "det_nms_thresh": 0.9}
+APART = {"new_det_thresh": 0.5, "det_nms_thresh": 0.4}
+KEEP_ALIVE = {"suppress_unmatched_only_within_hotstart": False, "init_trk_keep_alive": 1, "max_num_objects": 5}
 
 
 def forward(frames, texts):
@@ -150,6 +173,11 @@ CASES = [
     ("both-ways", 0, 15, {**SHORT, **MANY, **RECONDITION, **OCCLUSION}, both_ways),
     ("exemplars", 0, 10, {**NONE, **FEW, **RECONDITION}, with_exemplars),
     ("exemplars-alone", 0, 10, {**SHORT, **MANY}, exemplars_alone),
+    ("unmatched-0", 0, 14, {**UNMATCHED, **APART}, forward(14, ["sky"])),
+    ("unmatched-1", 2, 14, {**UNMATCHED, **APART, "hotstart_unmatch_thresh": 2}, forward(14, ["sky"])),
+    ("keep-alive", 0, 14, {**NONE, **MANY, **KEEP_ALIVE, "assoc_iou_thresh": 0.33}, forward(14, ["sky", "cat"])),
+    ("detections", 0, 14, {**NONE, **FEW, **RECONDITION, **ON_DETECTIONS}, forward(14, ["sky", "cat"])),
+    ("often", 0, 15, {**NONE, **MANY, **OFTEN, **EASY_OCCLUSION}, both_ways),
     ("corrected", 0, 14, {**NONE, **FEW, **RECONDITION}, corrected),
 ]
 
