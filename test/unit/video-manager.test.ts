@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Sam3 } from "../../lib/sam3.js";
 import { fakeDevice, nativeError } from "./fake-addon.js";
@@ -38,17 +39,38 @@ describe("the manager", () => {
   });
 
   it("lets ten of twenty in that come at once, and the others when there is room", async () => {
-    const { sam, open, state } = await world(things);
+    const { sam, open } = await world(things);
     const settled = await Promise.allSettled(Array.from({ length: 20 }, () => open(5)));
     expect(settled.map(codeOf).filter((code) => code === "open")).toHaveLength(10);
     expect(settled.map(codeOf).filter((code) => code === "SESSION_LIMIT")).toHaveLength(10);
-    expect(state.batches).toEqual([]);
     expect(sam.video.list()).toHaveLength(10);
+    expect(sam.stats().replicas[0]?.sessions).toBe(10);
     await sam.video.close(sam.video.list()[3]?.id as string);
     await open(5);
     await expect(open(5)).rejects.toMatchObject({ code: "SESSION_LIMIT" });
     await sam.video.closeAll();
     expect(sam.video.list()).toEqual([]);
+    await open(5);
+  });
+
+  it("reads and holds nothing of the ten that it refuses, while the others are still being opened", async () => {
+    const { sam, open } = await world(things);
+    const stop = new AbortController();
+    // Streams that give nothing: those that are let in wait for them.
+    const read = new Set<number>();
+    const videos = Array.from({ length: 20 }, (_, i) => new Readable({ read: () => void read.add(i) }));
+    const opening = videos.map((video) => sam.video.open(video, { signal: stop.signal }));
+    const settled = Promise.allSettled(opening);
+    const refused = await Promise.allSettled(opening.slice(10));
+    expect(refused.map(codeOf)).toEqual(Array(10).fill("SESSION_LIMIT"));
+    await vi.waitFor(() => expect(read.size).toBeGreaterThanOrEqual(10));
+    expect([...read].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(sam.stats().replicas[0]?.sessions).toBe(10);
+    // The limit comes first, whatever else would be wrong.
+    await expect(sam.video.open("/nowhere/clip.mp4")).rejects.toMatchObject({ code: "SESSION_LIMIT" });
+    stop.abort(new Error("enough"));
+    await settled;
+    expect(sam.stats().replicas[0]?.sessions).toBe(0);
     await open(5);
   });
 
