@@ -342,7 +342,8 @@ function decided(sequence: Sequence, step: number): ReferencePlan {
       .map(({ id, detection }): [number, number] => [id, detection])
       .sort((a, b) => a[0] - b[0]),
     dropped: plan.dropped,
-    tracks: state.tracks.map(({ settled: _, sharedWith, ...track }) => ({
+    // transformers confirms no objects, and takes none for settled.
+    tracks: state.tracks.map(({ settled: _, seenInRow: __, confirmed: ___, sharedWith, ...track }) => ({
       ...track,
       sharedWith: sharedWith
         .map(({ id, frames }) => [id, frames])
