@@ -177,43 +177,25 @@ describe.skipIf("reason" in setUp)("the video rules decide as transformers' own 
     expect(objects).toBeGreaterThan(1000);
   });
 
-  it("and every rule was put to use, in both directions and live", () => {
-    for (const way of ["forward", "reverse", "streaming"]) {
-      const plans = sequences
-        .filter((sequence) => sequence.name.startsWith(way))
-        .flatMap((sequence) => sequence.steps.map(({ plan }) => plan));
-      const count = (of: (plan: (typeof plans)[number]) => number) =>
-        plans.reduce((sum, plan) => sum + of(plan), 0);
-      const used = {
-        born: count((plan) => plan.born.length),
-        matched: count((plan) => plan.matches.flat().length),
-        shared: count((plan) => plan.matches.filter((ids) => ids.length > 1).length),
-        unmatched: count((plan) => plan.unmatched.length),
-        empty: count((plan) => plan.empty.length),
-        hidden: count((plan) => plan.hidden.length),
-        reconditioned: count((plan) => plan.reconditioned.length),
-        dropped: count((plan) => plan.dropped),
-        bestTaken: count((plan) => Math.min(plan.dropped, plan.born.length)),
-        removed: count((plan) => plan.removed.length),
-        suppressed: count((plan) => plan.suppressed.length),
-      };
-      console.log(`${way}: ${JSON.stringify(used)}`);
-      const live = way === "streaming";
-      for (const [rule, times] of Object.entries(used))
-        if (live && (rule === "removed" || rule === "suppressed")) expect(times, rule).toBe(0);
-        // Live, places are given away once and for all.
-        else if (!live || rule !== "bestTaken")
-          expect(times, `${way}: ${rule}`).toBeGreaterThan(rule === "bestTaken" ? 3 : 20);
-      if (live) continue;
-      // Both reasons to take an object back.
-      const steps = sequences.filter(({ name }) => name.startsWith(way)).flatMap((it) => reasons(it));
-      expect(steps.filter((reason) => reason === "unmatched").length, way).toBeGreaterThan(5);
-      expect(steps.filter((reason) => reason === "duplicate").length, way).toBeGreaterThan(5);
+  it.each(["forward", "reverse", "streaming"])("and every rule decides something often enough, %s", (way) => {
+    const played = sequences.filter(({ name }) => name.startsWith(way));
+    const shares = sharesOf(played);
+    console.log(`${way}: ${JSON.stringify(shares)}`);
+    for (const [what, [least, most]] of Object.entries(EXPECTED_SHARES)) {
+      const share = shares[what as keyof Shares];
+      // Live, nothing is taken back or held back, and places are given away once and for all.
+      const isOff =
+        way === "streaming" && ["removed", "duplicates", "suppressed", "bestTaken"].includes(what);
+      if (isOff) expect(share, what).toBe(0);
+      else {
+        expect(share, what).toBeGreaterThanOrEqual(least);
+        expect(share, what).toBeLessThanOrEqual(most);
+      }
     }
   });
 
   it("who is hidden of objects that were all gone before, without the driver's patch for the other direction", () => {
-    let hiddenObjects = 0;
+    let [casesWithHidden, objects, hiddenObjects] = [0, 0, 0];
     occlusions.forEach(({ rects, lastOccluded, threshold, reverse }, index) => {
       const tracks = lastOccluded.map((frame, id) => ({ ...SEEN, id, lastOccluded: frame }));
       const { hidden } = stepOcclusion({ ...DEFAULT_VIDEO_RULES, recentOcclusionIou: threshold }, tracks, {
@@ -224,9 +206,16 @@ describe.skipIf("reason" in setUp)("the video rules decide as transformers' own 
         iou: Float32Array.from(rects.flatMap((rect) => rects.map((other) => iouOfRects(rect, other)))),
       });
       expect(tracks.map(({ id }) => hidden.includes(id))).toEqual(answers.occlusions[index]);
+      objects += tracks.length;
       hiddenObjects += hidden.length;
+      casesWithHidden += hidden.length > 0 ? 1 : 0;
     });
-    expect(hiddenObjects).toBeGreaterThan(100);
+    const [ofCases, ofObjects] = [casesWithHidden / occlusions.length, hiddenObjects / objects];
+    console.log(
+      `hidden: ${hiddenObjects} of ${objects} objects, in ${casesWithHidden} of ${occlusions.length} cases`,
+    );
+    expect(Math.min(ofCases, 1 - ofCases)).toBeGreaterThan(0.25);
+    expect(Math.min(ofObjects, 1 - ofObjects)).toBeGreaterThan(0.25);
   });
 
   it("which memories and pointers a track attends to", () => {
@@ -241,13 +230,38 @@ describe.skipIf("reason" in setUp)("the video rules decide as transformers' own 
       expect(inOrder(attended, one), name).toEqual(inOrder(expected.memories, one));
       expect(inOrder(pointers, one), name).toEqual(inOrder(expected.pointers, one));
     });
-    const busy = memories.filter((one) => one.conditioning.length > one.maxConditioningFrames);
-    expect(busy.length).toBeGreaterThan(50);
-    expect(answers.memories.filter((it) => it.pointers.length > 10).length).toBeGreaterThan(20);
+    const shareOf = (isOne: (one: MemoryCase, answer: Answers["memories"][number]) => boolean) =>
+      memories.filter((one, i) => isOne(one, answers.memories[i] as Answers["memories"][number])).length /
+      memories.length;
+    const isAhead = ({ frame, reverse }: MemoryCase, at: number) => (reverse ? at < frame : at > frame);
+    const shares = {
+      /** More conditioning frames than are attended to. */
+      busy: shareOf((one) => one.conditioning.length > one.maxConditioningFrames),
+      /** One of those that are left over is attended to as one of the newest frames. */
+      leftOver: shareOf((one, { memories }) =>
+        memories.some(([frame, row]) => one.conditioning.includes(frame) && row !== one.memories - 1),
+      ),
+      /** Conditioning frames ahead, which lend no pointer. */
+      ahead: shareOf((one) => one.conditioning.some((at) => isAhead(one, at))),
+      /** Frames between that are not remembered. */
+      gaps: shareOf(
+        (one, { memories }) => memories.filter(([, row]) => row < one.memories - 1).length < one.memories - 1,
+      ),
+      /** A clip so short that ages are scaled by its length. */
+      short: shareOf(({ clipLength, maxObjectPointers }) => (clipLength ?? 99) < maxObjectPointers),
+      /** As many pointers as there can be. */
+      full: shareOf((one, { pointers }) => pointers.length >= one.maxObjectPointers),
+      reverse: shareOf(({ reverse }) => reverse),
+    };
+    console.log(`memories: ${JSON.stringify(shares)}`);
+    for (const [what, share] of Object.entries(shares)) {
+      expect(share, what).toBeGreaterThanOrEqual(0.1);
+      expect(share, what).toBeLessThanOrEqual(0.9);
+    }
   });
 
   it("who gets a pixel that several objects claim", () => {
-    let lost = 0;
+    let [objects, lost, tied] = [0, 0, 0];
     rivals.forEach(({ masks, scores, groups, width, height }, index) => {
       const counts = masks.map((mask) => countsFromBitmap(Uint8Array.from(mask), width, height));
       const kept = exclusiveMasks(
@@ -258,9 +272,18 @@ describe.skipIf("reason" in setUp)("the video rules decide as transformers' own 
         })),
       );
       expect(kept.map((runs) => [...runs])).toEqual(answers.rivals[index]);
-      lost += kept.filter((runs, i) => areaOf(runs) < areaOf(counts[i] as Uint32Array)).length;
+      objects += masks.length;
+      const isLost = (i: number) => areaOf(kept[i] as Uint32Array) < areaOf(counts[i] as Uint32Array);
+      const isTied = (i: number) =>
+        scores.some((score, other) => other < i && score === scores[i] && groups[other] === groups[i]);
+      lost += masks.filter((_, i) => isLost(i)).length;
+      tied += masks.filter((_, i) => isLost(i) && isTied(i)).length;
     });
-    expect(lost).toBeGreaterThan(100);
+    console.log(
+      `non-overlap: ${lost} of ${objects} objects lose pixels, ${tied} of them have an equal before them`,
+    );
+    expect(Math.min(lost / objects, 1 - lost / objects)).toBeGreaterThan(0.25);
+    expect(tied / lost).toBeGreaterThan(0.2);
   });
 });
 
@@ -352,17 +375,134 @@ function decided(sequence: Sequence, step: number): ReferencePlan {
   };
 }
 
-/** Why each object was taken back, as its counts at that moment say. */
-function reasons({ rules, steps, frames }: Sequence): string[] {
-  return steps.flatMap(({ plan }, step) =>
-    plan.removed.map((id) => {
-      const before = steps[step - 1]?.state.tracks.find((track) => track.id === id);
-      const index = frames[step]?.tracks.findIndex((track) => track.id === id);
-      const unmatched = (before?.unmatched ?? 0) + (plan.unmatched.includes(id) ? 1 : 0);
-      expect(index).toBeGreaterThanOrEqual(0);
-      return unmatched >= rules.hotstartUnmatched ? "unmatched" : "duplicate";
-    }),
+/** Where each rule decided something and where not, as shares of the frames on which it could. */
+interface Shares {
+  /** Frames on which objects are born, of those with detections. */
+  born: number;
+  /** Detections that belong to an object, of those on frames with objects. */
+  matched: number;
+  /** Detections that belong to several objects, of those that belong to one. */
+  shared: number;
+  /** Objects with a mask that nothing matches, of those with a mask. */
+  unmatched: number;
+  /** Objects without a mask. */
+  empty: number;
+  /** Objects that were taken back, of all; and those of them that were duplicates. */
+  removed: number;
+  duplicates: number;
+  /** Objects kept out of a frame, where the keep-alive rule is on. */
+  suppressed: number;
+  /** Frames on which objects are hidden, of those with several, where the rule is on. */
+  hidden: number;
+  /** Frames with reconditioned objects, of those of its rhythm. */
+  reconditioned: number;
+  /** Frames with detections for which there is no room, where there is room for few; and those of them with room for one. */
+  dropped: number;
+  bestTaken: number;
+}
+
+/** Each rule decides something on a good part of what is drawn, and on a good part not. */
+const EXPECTED_SHARES: Record<keyof Shares, [least: number, most: number]> = {
+  born: [0.1, 0.4],
+  matched: [0.7, 0.97],
+  shared: [0.3, 0.8],
+  unmatched: [0.25, 0.6],
+  empty: [0.1, 0.4],
+  removed: [0.35, 0.75],
+  duplicates: [0.25, 0.6],
+  suppressed: [0.1, 0.5],
+  hidden: [0.2, 0.7],
+  reconditioned: [0.2, 0.6],
+  dropped: [0.1, 0.6],
+  bestTaken: [0.1, 0.6],
+};
+
+function sharesOf(sequences: readonly Sequence[]): Shares {
+  const frames = sequences.flatMap(({ rules, frames, steps }) =>
+    frames.map((drawn, step) => ({
+      rules,
+      ...drawn,
+      ...(steps[step] as Sequence["steps"][number]),
+      before: steps[step - 1]?.state.tracks ?? [],
+    })),
   );
+  type Frame = (typeof frames)[number];
+  const of = (
+    part: (frame: Frame) => number,
+    whole: (frame: Frame) => number,
+    among: (frame: Frame) => boolean,
+  ) => {
+    const sum = (count: (frame: Frame) => number) =>
+      frames.filter(among).reduce((total, frame) => total + count(frame), 0);
+    return Math.round((100 * sum(part)) / Math.max(1, sum(whole))) / 100;
+  };
+  const one = () => 1;
+  const every = () => true;
+  /** Whose counts say that nothing matched them too often. */
+  const isUnmatched = ({ rules, before, plan }: Frame, id: number) => {
+    const counted = before.find((track) => track.id === id)?.unmatched ?? 0;
+    return counted + (plan.unmatched.includes(id) ? 1 : 0) >= rules.hotstartUnmatched;
+  };
+  const duplicates = (frame: Frame) => frame.plan.removed.filter((id) => !isUnmatched(frame, id)).length;
+  return {
+    born: of(
+      ({ plan }) => Math.min(1, plan.born.length),
+      one,
+      ({ detections }) => detections.length > 0,
+    ),
+    matched: of(
+      ({ plan }) => plan.matches.filter((ids) => ids.length > 0).length,
+      ({ plan }) => plan.matches.length,
+      ({ tracks }) => tracks.length > 0,
+    ),
+    shared: of(
+      ({ plan }) => plan.matches.filter((ids) => ids.length > 1).length,
+      ({ plan }) => plan.matches.filter((ids) => ids.length > 0).length,
+      every,
+    ),
+    unmatched: of(
+      ({ plan }) => plan.unmatched.length,
+      ({ plan, tracks }) => tracks.length - plan.empty.length,
+      every,
+    ),
+    empty: of(
+      ({ plan }) => plan.empty.length,
+      ({ tracks }) => tracks.length,
+      every,
+    ),
+    removed: of(
+      ({ plan }) => plan.removed.length,
+      ({ plan }) => plan.born.length,
+      every,
+    ),
+    duplicates: of(duplicates, ({ plan }) => plan.removed.length, every),
+    suppressed: of(
+      ({ plan }) => plan.suppressed.length,
+      ({ tracks }) => tracks.length,
+      ({ rules }) => !rules.suppressUnmatchedOnlyWithinHotstart,
+    ),
+    hidden: of(
+      ({ plan }) => Math.min(1, plan.hidden.length),
+      one,
+      ({ rules, tracks }) => rules.recentOcclusionIou > 0 && tracks.length > 1,
+    ),
+    reconditioned: of(
+      ({ plan }) => Math.min(1, plan.reconditioned.length),
+      one,
+      ({ rules, frame, tracks }) =>
+        rules.reconditionEvery > 0 && frame % rules.reconditionEvery === 0 && tracks.length > 0,
+    ),
+    dropped: of(
+      ({ plan }) => Math.min(1, plan.dropped),
+      one,
+      ({ rules, detections }) => rules.maxObjects < 100 && detections.length > 0,
+    ),
+    bestTaken: of(
+      ({ plan }) => (plan.dropped > 0 && plan.born.length > 0 ? 1 : 0),
+      one,
+      ({ rules, plan }) => rules.maxObjects < 100 && plan.dropped > 0,
+    ),
+  };
 }
 
 interface Held {
@@ -442,10 +582,14 @@ function drawMemories(random: () => number): MemoryCase[] {
   const whole = (low: number, high: number) => low + Math.floor(random() * (high - low + 1));
   return Array.from({ length: 400 }, (_, index) => {
     const clip = index % 2 === 0 ? whole(2, 14) : whole(20, 60);
-    const share = random();
+    const share = random() < 0.5 ? 1 : random();
     const frames = Array.from({ length: clip }, (_, frame) => frame);
+    const frame = whole(0, clip - 1);
+    // Near it in half of the cases, as where objects are strengthened again and again.
+    const reach = random() < 0.5 ? 8 : clip;
     // Shuffled, because transformers breaks ties by the order in which frames became conditioning frames.
     const conditioning = frames
+      .filter((at) => Math.abs(at - frame) <= reach)
       .map((frame) => ({ frame, at: random() }))
       .sort((a, b) => a.at - b.at)
       .slice(0, whole(1, Math.min(clip, 8)))
@@ -456,7 +600,7 @@ function drawMemories(random: () => number): MemoryCase[] {
       maxObjectPointers: [16, 16, 5][index % 3] as number,
       conditioning,
       tracked: frames.filter((frame) => !conditioning.includes(frame) && random() < share),
-      frame: whole(0, clip - 1),
+      frame,
       reverse: random() < 0.5,
       clipLength: random() < 0.5 ? clip : null,
     };
