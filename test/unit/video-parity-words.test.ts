@@ -103,6 +103,7 @@ const CASES: Record<string, { objects: number } & Partial<Counts>> = {
   "keep-alive": { objects: 16, suppressed: 20, dropped: 30 },
   detections: { objects: 50, reconditioned: 4 },
   often: { objects: 76, hidden: 16, reconditioned: 19, reconditionedHidden: 2 },
+  "often-detections": { objects: 110, hidden: 20, reconditioned: 20, reconditionedHidden: 2 },
   corrected: { objects: 31, reconditioned: 3 },
 };
 /** The same of all cases. */

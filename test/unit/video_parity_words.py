@@ -178,6 +178,7 @@ CASES = [
     ("keep-alive", 0, 14, {**NONE, **MANY, **KEEP_ALIVE, "assoc_iou_thresh": 0.33}, forward(14, ["sky", "cat"])),
     ("detections", 0, 14, {**NONE, **FEW, **RECONDITION, **ON_DETECTIONS}, forward(14, ["sky", "cat"])),
     ("often", 0, 15, {**NONE, **MANY, **OFTEN, **EASY_OCCLUSION}, both_ways),
+    ("often-detections", 0, 15, {**NONE, **MANY, **OFTEN, **EASY_OCCLUSION, **ON_DETECTIONS}, both_ways),
     ("corrected", 0, 14, {**NONE, **FEW, **RECONDITION}, corrected),
 ]
 

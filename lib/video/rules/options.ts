@@ -60,7 +60,7 @@ export interface VideoRules {
   readonly reconditionScore: number;
   /** Least IoU of detection and track to recondition. SAM 3: 0.8. */
   readonly reconditionIou: number;
-  /** True: the track's own mask is what is remembered; false: the detection's. The detection's is what is shown. SAM 3 official: false; transformers: true, the default here. */
+  /** True: the track's own mask is what is remembered; false: the detection's. The detection's is what is shown. transformers: true. */
   readonly reconditionOnTrackMasks: boolean;
   /**
    * A correction takes the place of what the detector taught within so many frames: those are conditioning frames of the

@@ -64,8 +64,7 @@ export interface FramePlan {
   readonly suppressed: readonly number[];
   /**
    * Tracks whose frame becomes a conditioning frame. The detection's mask, as it is, is what results show; what is
-   * remembered is the track's cleaned mask (empty where `hidden`), or with `reconditionOnTrackMasks: false` the detection's
-   * (logit >= 0.5).
+   * remembered is the track's cleaned mask (empty where `hidden`), or with `reconditionOnTrackMasks: false` the detection's.
    */
   readonly reconditioned: readonly { readonly id: number; readonly detection: number }[];
   /** Ids of each detection's tracks, in the order of the tracks; all empty on a frame without tracks. */

@@ -57,13 +57,13 @@ export class FrameMemory {
     const hidden = new Set(this.#plan.hidden);
     const rows = concepts.map((it): NativeRememberRow => {
       const detection = reconditioned.get(it.track.id);
-      const ofDetection =
+      // What a detection confirms is there, whatever it lies over.
+      const mask =
         detection !== undefined && detections && !this.#work.rules.reconditionOnTrackMasks
           ? { masks: detections.masks, row: detection }
-          : it.cleaned;
+          : { ...it.cleaned, hidden: hidden.has(it.track.id) };
       return {
-        ...ofDetection,
-        hidden: hidden.has(it.track.id),
+        ...mask,
         ...it.pointers,
         objectScore: it.objectScore,
         group: it.track.prompt ?? -1,
