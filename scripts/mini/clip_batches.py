@@ -9,6 +9,7 @@ from batches import MASK_CELLS, hand_over, squash, squash_mask
 from clips import draw_clip
 
 OBJECTS = 4  # followed per window at most
+ALIKE = 0.5  # of windows: with objects that are easily taken for each other
 GIVEN = 2  # frames after a gap whose memories are made of the true masks
 
 
@@ -30,7 +31,7 @@ def make_window(seed, index, frames, resolution):
     boxes [N, 4] on the first frame (centre, size, 0 to 1), times [T] and given. None where nothing can be prompted."""
     rng = np.random.default_rng([seed, index, 11])
     times, given = window(rng, frames)
-    clip = draw_clip(rng, times.tolist(), longest=260)
+    clip = draw_clip(rng, times.tolist(), longest=260, alike=ALIKE)
     height, width = clip["frames"][0].shape[:2]
     first = [o["masks"][0].sum() for o in clip["objects"]]
     seen = [i for i, area in enumerate(first) if area > 0.0015 * height * width]

@@ -88,14 +88,25 @@ def far_enough(tone, ground, bodies, rng):
     return not near or rng.random() < 0.1
 
 
-def make_bodies(count, ground, length, size, speed, rng):
+def like_the_first(kinds, rng):
+    """Most of the others become what the first is, or nearly so."""
+    shape, colour = kinds[0]
+    return kinds[:1] + [(shape if rng.random() < 0.7 else s, colour if rng.random() < 0.7 else c) for s, c in kinds[1:]]
+
+
+def make_bodies(count, ground, length, size, speed, rng, alike):
     """Objects whose colours can be told from the ground and from each other."""
     bodies = []
-    for shape, colour in pick_kinds(count, rng):
+    kinds = pick_kinds(count, rng)
+    for shape, colour in like_the_first(kinds, rng) if alike else kinds:
         for _ in range(8):
             tone = sample_colour(colour, rng)
             if far_enough(tone, ground, bodies, rng):
                 bodies.append(Body(shape, colour, tone, length, size, speed, rng))
+                if alike and len(bodies) > 1:  # on its way it meets the first
+                    bodies[-1].when = bodies[0].when
+                    apart = min(size) * rng.uniform(-0.25, 0.25, 2)
+                    bodies[-1].inner = np.clip(bodies[0].inner + apart, 0.05 * min(size), np.array(size) - 0.05 * min(size))
                 break
     return bodies
 
@@ -106,14 +117,18 @@ def turned(contours, angle):
     return [c @ matrix for c in contours]
 
 
-def draw_clip(rng, times, longest=320, most=6):
-    """One clip with a frame at each of `times` (from 0 on, in frames); `longest` bounds the sides' mean."""
+def draw_clip(rng, times, longest=320, most=6, alike=0.0):
+    """One clip with a frame at each of `times` (from 0 on, in frames); `longest` bounds the sides' mean.
+
+    A share `alike` of clips, drawn for training, has objects that are easily taken for each other close together.
+    """
     width, height = canvas_size(rng, longest, 0.3)
     side = min(width, height)
     margin = int(math.ceil(MARGIN * side))
     ground = draw_ground(width + 2 * margin, height + 2 * margin, rng)
     speed = rng.choice([0.006, 0.015, 0.025])
-    bodies = make_bodies(int(rng.integers(1, most + 1)), ground, times[-1] + 1, (width, height), speed, rng)
+    alike = alike > 0 and rng.random() < alike
+    bodies = make_bodies(int(rng.integers(2 if alike else 1, most + 1)), ground, times[-1] + 1, (width, height), speed, rng, alike)
     camera = Camera(side, rng)
     smooth = rng.random() < 0.8
     blur = rng.uniform(0.4, 1.0) * (rng.random() < 0.2)
@@ -162,5 +177,5 @@ def clip_sheet(clips, columns=10, tile=128):
 if __name__ == "__main__":
     import sys
 
-    drawn = [draw_clip(np.random.default_rng([7, i]), range(60)) for i in range(8)]
+    drawn = [draw_clip(np.random.default_rng([7, i]), range(60), alike=i % 2) for i in range(8)]
     cv2.imwrite(sys.argv[1], clip_sheet(drawn)[..., ::-1])

@@ -16,7 +16,7 @@ def unpacked(path):
         step = {k: packed.get_tensor(k) for k in packed.keys()}
     return {
         "step": step, "average": {}, "average_steps": 0, "done": int(facts["done"]), "spent": 0.0, "seed": 0,
-        "resolution": int(facts["resolution"]),
+        "resolution": int(facts["resolution"]), "memory_trained": facts.get("memory_trained") == "true",
     }
 
 
@@ -31,4 +31,8 @@ def start_from(out, init):
 if __name__ == "__main__":
     saved = torch.load(sys.argv[1], weights_only=True)
     weights = {k: v.contiguous().clone() for k, v in saved["step"].items()}
-    save_file(weights, sys.argv[2], metadata={"done": str(saved["done"]), "resolution": str(saved["resolution"])})
+    facts = {
+        "done": str(saved["done"]), "resolution": str(saved["resolution"]),
+        "memory_trained": "true" if saved.get("memory_trained") else "false",
+    }
+    save_file(weights, sys.argv[2], metadata=facts)

@@ -85,7 +85,7 @@ def save_atomic(content, path):
 def save_objects(saved, model, step, folder, memory_trained=False):
     """Write FOLDER/checkpoint.pt and export/ again after parts beside the picture side have learned; saved is what
     the checkpoint held."""
-    saved["step"] = step.state_dict()
+    saved["step"], saved["memory_trained"] = step.state_dict(), memory_trained
     saved["average"].update(step.objects.state_dict())
     save_atomic(saved, folder / "checkpoint.pt")
     save_transformers(model, step.exported(), folder / "export", memory_trained=memory_trained)
@@ -126,6 +126,7 @@ class Run:
             self.step.keep_shared()
         learning = [(name, p) for name, p in self.step.named_parameters() if p.requires_grad]
         self.optimizers = build_optimizers(learning, options.rate)
+        self.memory_trained = False
         self.done, self.spent, self.warm = 0, 0.0, 0
         kinds = ["detector"] if options.detector else ["vision", "joint"]
         self.drawn = {kind: 0 for kind in kinds}  # batches used so far, of each stream
@@ -135,6 +136,7 @@ class Run:
         elif options.init:
             saved = unpacked(options.init)
             self.step.load_state_dict(saved["step"], strict=False)
+            self.keep_memory(saved)
             self.done = saved["done"]
             self.drawn = {kind: self.done for kind in self.drawn}
             self.average = Average(self.step.exported())
@@ -156,7 +158,12 @@ class Run:
         self.average.state.update(saved["average"])
         self.average.steps = saved["average_steps"]
         self.done, self.spent = saved["done"], saved["spent"]
-        self.drawn = saved.get("drawn", {kind: self.done for kind in self.drawn})
+        self.drawn = {kind: saved.get("drawn", {}).get(kind, self.done) for kind in self.drawn}
+        self.keep_memory(saved)
+
+    def keep_memory(self, saved):
+        """A trained memory stays one only while the features it was trained on stay what they are."""
+        self.memory_trained = self.options.detector and saved.get("memory_trained", False)
 
     def minutes(self):
         """Time spent, of all parts of the run together."""
@@ -178,8 +185,9 @@ class Run:
             "average": self.average.state, "average_steps": self.average.steps, "done": self.done,
             "drawn": self.drawn, "spent": time.time() - self.began,
             "seed": self.options.seed, "resolution": self.options.resolution,
+            "memory_trained": self.memory_trained,
         }, self.path)
-        save_transformers(self.model, self.weights(), self.options.out / "export")
+        save_transformers(self.model, self.weights(), self.options.out / "export", memory_trained=self.memory_trained)
 
     def validate(self, pictures):
         """Log the table of the weights that would be exported."""
