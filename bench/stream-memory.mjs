@@ -86,7 +86,7 @@ const sam = await Sam3.load({ model, devices, featureCache: false });
 console.log(about(sam.model));
 const allocated = () => sam.stats().replicas[0].featureBytes;
 const before = allocated();
-const session = await sam.video.open(null, { allowUntrained: true });
+const session = await sam.video.open(null);
 let first;
 let growth = 0;
 let isOff = false;

@@ -18,8 +18,7 @@ async function* camera(frames) {
 }
 
 const sam = await Sam3.load();
-// mini finds shapes, but its memory was not trained for video yet; a bundle of SAM 3 needs no allowUntrained.
-const session = await sam.video.open(undefined, { allowUntrained: true });
+const session = await sam.video.open();
 await session.addPrompt({ text: "yellow star" });
 for await (const frame of session.stream(camera(Number(process.argv[2] ?? 40)))) {
   for (const object of frame.objects) if (object.isNew) console.log("new on frame", frame.index, object);

@@ -13,8 +13,7 @@ const show = ({ index, objects }) =>
   console.log(index, objects.map(({ id, text }) => `#${id} ${text}`).join(", "));
 
 const first = await Sam3.load();
-// mini finds shapes, but its memory was not trained for video yet; a bundle of SAM 3 needs no allowUntrained.
-const session = await first.video.open(video, { allowUntrained: true });
+const session = await first.video.open(video);
 await session.addPrompt({ frame: 0, text: "circle" });
 for await (const frame of session.propagate({ maxFrames: 12 })) show(frame);
 await session.save(saved);
@@ -22,7 +21,7 @@ await first.close();
 console.log("— saved, closed, restored —");
 
 const second = await Sam3.load();
-const restored = await second.video.restore(saved, video, { allowUntrained: true });
+const restored = await second.video.restore(saved, video);
 for await (const frame of restored.propagate({ startFrame: 12, maxFrames: 12 })) show(frame);
 await second.close();
 await rm(folder, { recursive: true });

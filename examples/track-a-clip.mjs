@@ -6,8 +6,7 @@ import { Sam3 } from "sam3-node";
 const [video = fileURLToPath(new URL("shapes.mp4", import.meta.url)), text = "red circle"] =
   process.argv.slice(2);
 const sam = await Sam3.load();
-// mini finds shapes, but its memory was not trained for video yet; a bundle of SAM 3 needs no allowUntrained.
-const session = await sam.video.open(video, { allowUntrained: true });
+const session = await sam.video.open(video);
 await session.addPrompt({ frame: 0, text });
 for await (const { index, time, objects } of session.propagate()) {
   const seen = objects.map(({ id, score, box }) => `#${id} ${score.toFixed(2)} [${box}]`);

@@ -15,7 +15,7 @@ const movers: Mover[] = [
   { kind: "circle", color: "#d02020", size: 44, at: [200, 130], by: [-5, -3] },
   { kind: "square", color: "#2040d0", size: 50, at: [190, 50], by: [-4, 4] },
 ];
-const options: SessionOptions = { allowUntrained: true, temporalDisambiguation: false };
+const options: SessionOptions = { temporalDisambiguation: false };
 
 let sam: Sam3;
 let folder: string;
@@ -126,7 +126,7 @@ describe("tracking with the real addon", () => {
       expect({ signal, output }).toEqual({ signal: "SIGKILL", output: "saved\n" });
       await using whole = await prompted(await sam.video.open(clip, options));
       const expected = facts(await all(whole.propagate()));
-      await using restored = await sam.video.restore(file, clip, { allowUntrained: true });
+      await using restored = await sam.video.restore(file, clip);
       expect(restored.status().framesDone).toBe(6);
       expect(facts(await all(restored.propagate()))).toEqual(expected);
     },

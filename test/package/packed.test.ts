@@ -1,16 +1,14 @@
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ROOT, SHAPES, TINY } from "../cli/support/cli.js";
+import { ROOT, SHAPES } from "../cli/support/cli.js";
 
 // The package as a user gets it: packed, installed without install scripts outside the repository, and used.
 
 const execute = promisify(execFile);
-const MODEL = existsSync(join(ROOT, "models", "mini", "manifest.json")) ? "mini" : TINY;
 
 let folder: string;
 let tarball: string;
@@ -43,14 +41,17 @@ async function runScript(name: string, text: string, node = process.execPath): P
 }
 
 const segment = `
-  const sam = await Sam3.load({ model: ${JSON.stringify(MODEL)} });
+  const sam = await Sam3.load();
   const result = await sam.image.segmentConcept(${JSON.stringify(SHAPES)}, { text: "red circle", threshold: 0.3 });
-  await sam.close();
   console.log(result.image.width, result.objects.length > 0, result.objects[0].mask.toRle().size.join("x"));
+  const session = await sam.video.open(Array(4).fill(${JSON.stringify(SHAPES)}));
+  await session.addPrompt({ text: "red circle" });
+  for await (const { objects } of session.propagate()) console.log(objects.map(({ id, text }) => id + text).join());
+  await sam.close();
 `;
 const ESM = `import { Sam3 } from "sam3-node";\n${segment}`;
 const CJS = `const { Sam3 } = require("sam3-node");\n(async () => {${segment}})();`;
-const SEEN = "960 true 640x960\n";
+const SEEN = `960 true 640x960\n${"0red circle\n".repeat(4)}`;
 
 describe("what is in the tarball", () => {
   test("what running needs", () => {
@@ -110,13 +111,9 @@ describe("installed without install scripts", () => {
   });
 
   test("the command", async () => {
-    const { stdout } = await execute(
-      join(folder, "node_modules", ".bin", "sam3"),
-      ["doctor", "--json", "--model", MODEL],
-      {
-        cwd: folder,
-      },
-    );
+    const { stdout } = await execute(join(folder, "node_modules", ".bin", "sam3"), ["doctor", "--json"], {
+      cwd: folder,
+    });
     const { usable, addon } = JSON.parse(stdout);
     expect(usable).toBe(true);
     expect(addon.path).toContain(join("node_modules", "sam3-node", "prebuilds"));

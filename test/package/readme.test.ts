@@ -33,17 +33,20 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 test("the code in the README runs", { timeout: 240_000 }, async () => {
   const readme = await readFile(join(ROOT, "README.md"), "utf8");
   const pieces = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code);
-  expect(pieces.length).toBeGreaterThanOrEqual(5);
-  // One piece shows how a picture is let go, the next one clicks on it: here it is let go at the end.
-  const code = pieces.join("\n").replace("picture.dispose();", "");
+  expect(pieces.length).toBeGreaterThanOrEqual(6);
+  const code = pieces.join("\n");
   const program = `
     import { readFile, writeFile } from "node:fs/promises";
     const buffer = await readFile("examples/shapes.png");
     const files = ["street.jpg", "missing.jpg", "aerial.tif"];
     const drawn = [];
     const draw = (frame, id, text, mask, box) => drawn.push([frame, id, text, mask.area > 0, box.length]);
+    const shown = [];
+    const show = ({ index, time }) => shown.push([index, time]);
+    const camera = (async function* () {
+      for (let i = 0; i < 3; i++) yield { image: buffer, time: i / 10 };
+    })();
     ${code}
-    picture.dispose();
     console.log(JSON.stringify({
       both: both.objects.length,
       like: like.objects.length,
@@ -55,6 +58,8 @@ test("the code in the README runs", { timeout: 240_000 }, async () => {
       frames: session.status().framesDone,
       objects: session.objects.map(({ prompt }) => prompt),
       drawn,
+      shown,
+      again: again.status().framesDone,
     }));`;
   // await using is not known to every Node that is supported.
   const options = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext };
@@ -79,6 +84,12 @@ test("the code in the README runs", { timeout: 240_000 }, async () => {
   // The object that was clicked, on its frame at least.
   expect(result.frames).toBeGreaterThanOrEqual(FRAMES);
   expect(result.objects).toContain(null);
+  expect(result.again).toBe(result.frames);
+  expect(result.shown).toEqual([
+    [0, 0],
+    [1, 0.1],
+    [2, 0.2],
+  ]);
   const clicked = result.drawn.filter(([frame]: [number]) => frame === 12);
   expect(clicked.length).toBeGreaterThanOrEqual(1);
   for (const [, id, text, isThere, corners] of result.drawn) {
