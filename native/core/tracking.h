@@ -88,7 +88,7 @@ struct RememberRequest {
   bool binarize = false;
   bool through_square = false;
   // Share of its area a mask must keep beside the others of its group, or it is emptied; none: masks stay as they are.
-  std::optional<double> least_kept;
+  std::optional<double> least_kept = std::nullopt;
 };
 
 struct CompareRequest {

@@ -51,7 +51,9 @@ struct Scene {
   Tracked seeds() { return video.seed({first, {block(5, 5, 40, 30), block(30, 20, 80, 55), block(0, 0, 84, 10)}}); }
 
   std::vector<TrackMemoryRef> remember(const ImageRef& image, const Tracked& tracked, bool binarize = true) {
-    RememberRequest request{image, {}, binarize, true, false};
+    RememberRequest request{image, {}};
+    request.binarize = binarize;
+    request.through_square = true;
     for (std::size_t i = 0; i < tracked.object_scores.size(); ++i) {
       const auto row = static_cast<std::int64_t>(i);
       request.rows.push_back({{tracked.masks, row, false}, tracked.pointers, row, tracked.object_scores[i], -1});
@@ -222,8 +224,9 @@ TEST("tracker: a given mask is taken as it is; an empty one is an object that is
 TEST("tracker: of masks of one group that share their cells the weaker is remembered as empty, of others it is not") {
   Scene scene;
   const auto seeds = scene.video.seed({scene.first, {scene.block(10, 10, 40, 40), scene.block(12, 12, 36, 36), scene.block(30, 10, 80, 40)}});
-  const auto remember = [&](std::int64_t group_of_second, bool hidden) {
-    RememberRequest request{scene.first, {}, false, false, true};
+  const auto remember = [&](std::int64_t group_of_second, bool hidden, double least_kept = 0.3) {
+    RememberRequest request{scene.first, {}};
+    request.least_kept = least_kept;
     for (std::int64_t row = 0; row < 3; ++row) {
       const bool second = row == 1;
       request.rows.push_back({{seeds.masks, row, second && hidden}, seeds.pointers, row, 5, second ? group_of_second : 0});
@@ -237,8 +240,9 @@ TEST("tracker: of masks of one group that share their cells the weaker is rememb
   // The second lies inside the first: equally strong there, and the first comes first.
   EXPECT(at::equal(map(shared[1]), map(hidden[1])));
   EXPECT(!at::equal(map(shared[1]), map(apart[1])));
-  // The third keeps most of itself.
+  // The third keeps most of itself, but not nearly all.
   EXPECT(at::equal(map(shared[2]), map(apart[2])));
+  EXPECT(!at::equal(map(remember(0, false, 0.95)[2]), map(apart[2])));
   EXPECT(at::equal(map(remember(1, false)[1]), map(apart[1])));
 }
 

@@ -134,7 +134,9 @@ class Clip {
       asked.items.push_back(item);
       asked_of.push_back(i);
     }
-    RememberRequest remember{image, {}, !told.empty(), true, false};
+    RememberRequest remember{image, {}};
+    remember.binarize = !told.empty();
+    remember.through_square = true;
     std::vector<std::size_t> order;
     const auto take = [&](const Tracked& tracked, const std::vector<std::size_t>& whose) {
       for (std::size_t row = 0; row < whose.size(); ++row) {
