@@ -21,15 +21,14 @@ interface ClipSet {
 
 /**
  * What the model is meant to reach. `gone` and `late` are shares: of objects that left, those not found any more from the
- * third frame on; of objects that appeared late, those found within 16 frames. One in twenty may be on the border of
- * being visible at all.
+ * third frame on; of objects that appeared late, those found within 16 frames. Masks of nothing have no target of their own.
  */
-const TARGETS = { text: 0.8, click: 0.85, switches: 0.02, gone: 0.95, late: 0.95 };
+const TARGETS = { text: 0.8, click: 0.85, switches: 0.02, gone: 1, late: 1 };
+type Target = keyof typeof TARGETS;
+/** The number of clips that the targets are meant for. */
+const ALL = "30";
 
-/**
- * What the model in models/mini was measured to reach on these very clips. Where that is short of a target, the test
- * holds the model to its measurement and says so aloud.
- */
+/** What the model in models/mini was measured to reach on these very clips. */
 const measured = JSON.parse(readFileSync("models/mini/scores.json", "utf8")) as {
   video?: { readonly seed: number; readonly frames: number; readonly byClips: Record<string, VideoScores> };
 };
@@ -37,7 +36,9 @@ const measured = JSON.parse(readFileSync("models/mini/scores.json", "utf8")) as 
 // Other processors round differently; what a track remembers carries that on.
 const ROUNDING = 0.01;
 
-const SEED = 991_211;
+const MEASURED_SEED = 991_211;
+/** Clips of another seed were never measured: they are held to the targets alone. */
+const SEED = Number(process.env.SAM3_TEST_CLIPS_SEED ?? MEASURED_SEED);
 const FRAMES = 60;
 /** All 30 take ten minutes on two cores; the first few are enough to see that nothing broke. */
 const CLIPS = Number(process.env.SAM3_TEST_CLIPS ?? 6);
@@ -57,7 +58,10 @@ describe.skipIf("reason" in setUp)(`mini on ${CLIPS} clips it never saw`, () => 
   let scores: VideoScores;
   let sam: Sam3;
   let folder: string;
-  const known = measured.video?.byClips[String(CLIPS)];
+  const known = SEED === MEASURED_SEED ? measured.video?.byClips[String(CLIPS)] : undefined;
+  /** The share of surplus masks that one track makes which lives for a clip. */
+  let oneTrack: number;
+  let counts: { departures: number; arrivals: number };
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "sam3-clips-"));
@@ -83,14 +87,17 @@ describe.skipIf("reason" in setUp)(`mini on ${CLIPS} clips it never saw`, () => 
       switches: round(text.switches / Math.max(1, text.frames)),
       gone: share(text.gone + click.gone, text.left + click.left),
       late: share(text.found, text.late),
+      surplus: round(text.surplus / Math.max(1, text.frames)),
     };
-    console.log(`video scores: ${JSON.stringify({ clips: CLIPS, ...scores })}`);
+    oneTrack = FRAMES / Math.max(1, text.frames);
+    counts = { departures: text.left + click.left, arrivals: text.late };
+    console.log(`video scores: ${JSON.stringify({ seed: SEED, clips: CLIPS, ...scores })}`);
     console.log(
-      `of ${text.frames} object-frames by text, ${click.frames} by click, ${text.left + click.left} departures, ${text.late} arrivals`,
+      `of ${text.frames} object-frames by text, ${click.frames} by click, ${counts.departures} departures, ${counts.arrivals} arrivals`,
     );
-    const short = (Object.keys(TARGETS) as (keyof typeof TARGETS)[]).filter((key) =>
-      key === "switches" ? scores[key] > TARGETS[key] : scores[key] < TARGETS[key],
-    );
+    if (SEED !== MEASURED_SEED)
+      console.log("not compared with models/mini/scores.json: clips of another seed");
+    const short = shortOf(scores);
     if (short.length > 0) console.log(`mini is NOT at its target yet in: ${short.join(", ")}`);
   }, 1_800_000);
 
@@ -119,21 +126,41 @@ describe.skipIf("reason" in setUp)(`mini on ${CLIPS} clips it never saw`, () => 
     follow(found, masks, tally);
   }
 
-  it("was measured on these very clips", () => {
+  it.runIf(SEED === MEASURED_SEED)("was measured on these very clips, and reached every target", () => {
     expect(measured.video).toMatchObject({ seed: SEED, frames: FRAMES });
     expect(known, `no scores for ${CLIPS} clips in models/mini/scores.json`).toBeDefined();
+    const all = measured.video?.byClips[ALL];
+    expect(all, `no scores for ${ALL} clips in models/mini/scores.json`).toBeDefined();
+    expect(shortOf(all as VideoScores)).toEqual([]);
+  });
+
+  it("saw objects leave and appear late", () => {
+    expect(counts.departures).toBeGreaterThan(0);
+    expect(counts.arrivals).toBeGreaterThan(0);
   });
 
   it.each(["text", "click", "gone", "late"] as const)("is as good as it was: %s", (key) => {
-    const reached = known?.[key] ?? TARGETS[key];
-    expect(scores[key]).toBeGreaterThanOrEqual(Math.min(TARGETS[key], reached - ROUNDING));
+    const least = known ? Math.min(TARGETS[key], known[key] - ROUNDING) : TARGETS[key];
+    expect(scores[key]).toBeGreaterThanOrEqual(least);
   });
 
   it("keeps identities apart as it did", () => {
-    const reached = known?.switches ?? TARGETS.switches;
-    expect(scores.switches).toBeLessThanOrEqual(Math.max(TARGETS.switches, reached + ROUNDING));
+    const most = known ? Math.max(TARGETS.switches, known.switches + ROUNDING) : TARGETS.switches;
+    expect(scores.switches).toBeLessThanOrEqual(most);
+  });
+
+  // A score at the border, rounded otherwise, decides whether a track is born, and it may live until its clip ends.
+  it.runIf(known)("finds no more that is not there than it did", () => {
+    expect(scores.surplus).toBeLessThanOrEqual((known as VideoScores).surplus + oneTrack);
   });
 });
+
+/** The targets that scores do not reach. */
+function shortOf(scores: VideoScores): Target[] {
+  return (Object.keys(TARGETS) as Target[]).filter(
+    (key) => !(key === "switches" ? scores[key] <= TARGETS[key] : scores[key] >= TARGETS[key]),
+  );
+}
 
 /** One object of a clip: its name, and its mask on every frame it is visible on. */
 interface NamedTrack {

@@ -7,6 +7,7 @@ export interface VideoScores {
   readonly switches: number;
   readonly gone: number;
   readonly late: number;
+  readonly surplus: number;
 }
 
 /** Sums over clips. */
@@ -14,7 +15,7 @@ export interface Tally {
   /** Of IoU over `frames`: frames of objects that are visible, or still found though gone. */
   iou: number;
   frames: number;
-  /** Frames on which an object's id is not the one it had before. */
+  /** Frames on which an object's id is not the one it had before; absences in which its id went over to another object. */
   switches: number;
   /** Objects that left and stayed away for more than `GRACE` frames, and those of them that were gone in time. */
   left: number;
@@ -22,6 +23,8 @@ export interface Tally {
   /** Objects that appeared late, and those of them that were found in time. */
   late: number;
   found: number;
+  /** Masks found on a frame under a name that belong to no object of that name, but for those within `GRACE`. */
+  surplus: number;
 }
 
 /** One object of a clip. */
@@ -34,14 +37,15 @@ interface Track {
 const GRACE = 2;
 /** How long it is then looked for. */
 const LOOK = 8;
-/** An object that appears late must be found within so many frames. */
+/** An object that appears late must be found, and not just touched, within so many frames. */
 const WITHIN = 16;
 /** From this frame on an object's appearance is late. */
 const LATE_FROM = 5;
+/** From this overlap on a mask is taken for an object's. */
 const SAME = 0.5;
 
 export function emptyTally(): Tally {
-  return { iou: 0, frames: 0, switches: 0, left: 0, gone: 0, late: 0, found: 0 };
+  return { iou: 0, frames: 0, switches: 0, left: 0, gone: 0, late: 0, found: 0, surplus: 0 };
 }
 
 /** The texts to ask for: every name once. */
@@ -63,46 +67,90 @@ export function follow(found: readonly (Mask | null)[], gold: readonly (Mask | n
   departures(gold, (t) => found[t] !== null, tally);
 }
 
+/** What is known of an object while its clip is watched. */
+interface Watched {
+  readonly object: Track;
+  /** The id it was found under last, and the last of those that were truly on it. */
+  lastId?: number;
+  ownId?: number;
+  /** Frames that it has been away for; whether its id went over to another object meanwhile. */
+  away: number;
+  wentOver: boolean;
+  /** Frames on which it was found, and those on which it was though it had left. */
+  readonly found: Set<number>;
+  readonly lingers: Set<number>;
+}
+
 /** Counts all objects of a clip that were asked for by name: on every frame each is paired with at most one found. */
 export function watch(frames: readonly FrameResult[], objects: readonly Track[], tally: Tally): void {
-  const lastId = new Map<Track, number>();
-  const ids = objects.map(() => [] as (number | null)[]);
+  const all = objects.map(
+    (object): Watched => ({ object, away: 0, wentOver: false, found: new Set(), lingers: new Set() }),
+  );
   for (const [t, frame] of frames.entries()) {
     const pairs = pairUp(frame, objects, t);
-    for (const [o, object] of objects.entries()) {
-      if (!object.masks[t]) {
-        ids[o]?.push(null);
+    const accounted = new Set([...pairs.values()].map(({ id }) => id));
+    for (const watched of all) {
+      if (watched.object.masks[t]) {
+        visible(watched, pairs.get(watched.object), t, tally);
         continue;
       }
-      const pair = pairs.get(object);
-      tally.frames++;
-      tally.iou += pair?.iou ?? 0;
-      ids[o]?.push(pair?.id ?? null);
-      if (!pair || pair.iou < SAME) continue;
-      const before = lastId.get(object);
-      if (before !== undefined && before !== pair.id) tally.switches++;
-      lastId.set(object, pair.id);
+      away(watched, frame, objects, t, tally);
+      // Its id may stay for the grace.
+      if (watched.lingers.has(t) && watched.away <= GRACE) accounted.add(watched.lastId as number);
     }
+    tally.surplus += frame.objects.filter(({ id, mask }) => mask.area > 0 && !accounted.has(id)).length;
   }
-  for (const [o, object] of objects.entries()) {
-    const seen = ids[o] as (number | null)[];
-    const there = (t: number) => {
-      const last = seen
-        .slice(0, t)
-        .filter((id) => id !== null)
-        .at(-1);
-      const mask = frames[t]?.objects.find(({ id }) => id === last)?.mask;
-      if (!mask?.area) return false;
-      // An id that went over to another object while the two were one patch is a switch, not something still found.
-      return !objects.some(({ masks }) => masks !== object.masks && (masks[t]?.iou(mask) ?? 0) >= SAME);
-    };
-    departures(object.masks, there, tally);
+  for (const { object, found, lingers } of all) {
+    departures(object.masks, (t) => lingers.has(t), tally);
     const first = object.masks.findIndex((mask) => mask !== null);
     const stays = object.masks.slice(first, first + WITHIN);
     if (first < LATE_FROM || stays.length < WITHIN || stays.includes(null)) continue;
     tally.late++;
-    if (seen.slice(first, first + WITHIN).some((id) => id !== null)) tally.found++;
+    if (stays.some((_, i) => found.has(first + i))) tally.found++;
   }
+}
+
+/** Counts a frame on which an object is visible. */
+function visible(
+  watched: Watched,
+  pair: { id: number; iou: number } | undefined,
+  t: number,
+  tally: Tally,
+): void {
+  watched.away = 0;
+  watched.wentOver = false;
+  tally.frames++;
+  if (!pair) return;
+  tally.iou += pair.iou;
+  watched.lastId = pair.id;
+  if (pair.iou < SAME) return;
+  watched.found.add(t);
+  if (watched.ownId !== undefined && watched.ownId !== pair.id) tally.switches++;
+  watched.ownId = pair.id;
+}
+
+/**
+ * Counts a frame on which an object is not visible. An id that is on another object by then is no object that is still
+ * found: it is a switch, one for the absence. (Where the other object had an id before, its own change of ids counts as well.)
+ */
+function away(
+  watched: Watched,
+  frame: FrameResult,
+  objects: readonly Track[],
+  t: number,
+  tally: Tally,
+): void {
+  watched.away++;
+  const mask = frame.objects.find(({ id }) => id === watched.lastId)?.mask;
+  if (!mask?.area) return;
+  if (objects.some(({ masks }) => (masks[t]?.iou(mask) ?? 0) >= SAME)) {
+    if (!watched.wentOver) tally.switches++;
+    watched.wentOver = true;
+    return;
+  }
+  watched.lingers.add(t);
+  // An IoU of 0, as for one that was clicked.
+  if (watched.away > GRACE) tally.frames++;
 }
 
 /** Pairs what was found under an object's name with it, best overlap first. */
