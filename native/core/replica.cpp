@@ -1,6 +1,5 @@
 #include "core/replica.h"
 
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
@@ -13,6 +12,7 @@
 #include "core/queries.h"
 #include "core/replica_state.h"
 #include "core/replica_submit.h"
+#include "core/threads.h"
 #include "core/track_tensors.h"
 
 namespace sam3 {
@@ -113,8 +113,7 @@ std::optional<Executor::Rest> rest_on(c10::Device device) {
 Replica::Replica(const std::string& device, int threads)
     : state_(std::make_shared<ReplicaState>(parse_device(device))),
       executor_([threads](const std::function<void()>& loop) {
-        // OpenMP keeps the number of threads per calling thread, so replicas may differ.
-        at::set_num_threads(threads > 0 ? threads : usable_cores());
+        compute_with(threads);
         const c10::InferenceMode inference;
         // Per thread. The profiling executor gains nothing on these graphs and recompiles for new shapes. Milliseconds of
         // processor time of the first calls with mini, one thread: image encoder 119, 76, 21, 21, … with it and 45, 23,

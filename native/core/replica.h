@@ -90,7 +90,8 @@ using Done = std::function<void(Outcome<T>)>;
 // whole only with DISPOSED or INTERNAL; else every item has its own outcome. Thread-safe.
 class Replica {
  public:
-  // Throws DEVICE_UNKNOWN. `threads` 0: as many as physical cores.
+  // Throws DEVICE_UNKNOWN. `threads`: those it computes with on the CPU, whatever others have; 0: as many as physical
+  // cores.
   Replica(const std::string& device, int threads);
   ~Replica();
 
