@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { loadEngine } from "../../lib/load-engine.js";
 import type { NativeAddon, NativeReplica, NativeReplicaOptions } from "../../lib/native/addon.js";
 import { loadAddon } from "../../lib/native/load.js";
+import type { DeviceOptions } from "../../lib/options.js";
 import { Sam3 } from "../../lib/sam3.js";
 import { EIGHT, noise, nth, values, withTokens } from "./support.js";
 
@@ -27,7 +28,7 @@ beforeAll(async () => {
     return native;
   };
   addon = Object.create(real, { Replica: { value: Replica } });
-  const devices = [
+  const devices: DeviceOptions[] = [
     { device: "cpu:0", threads: 1 },
     { device: "cpu:1", threads: 2 },
     { device: "cpu:2", threads: 1 },
