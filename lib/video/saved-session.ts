@@ -9,7 +9,7 @@ import { Sam3Error } from "../errors.js";
  * header as JSON, what objects remember as the addon's blocks one after the other, and the SHA-256 of all of that.
  */
 const MAGIC = Buffer.from("SAM3SESS");
-const VERSION = 2;
+const VERSION = 3;
 const FIXED_BYTES = MAGIC.length + 8;
 const HASH_BYTES = 32;
 
@@ -87,6 +87,7 @@ const headerSchema = z.strictObject({
       time: z.number(),
       prompts: z.array(id),
       own: z.array(id),
+      removed: z.array(id),
       objects: z.array(
         z.strictObject({ id, counts: z.string(), trackScore: z.number(), suppressed: z.boolean() }),
       ),

@@ -14,9 +14,12 @@ export interface VideoPrompt {
   readonly frame?: number | undefined;
   /** A few words: every instance is found, on every frame. */
   readonly text?: string | undefined;
+  /** Number of the concept that exemplars are added to, as an earlier answer gave it; its text names it too. */
+  readonly prompt?: number | undefined;
   /**
    * Example boxes on the frame. With text they help on this frame, and the text finds on the others; without text
-   * instances are found on this frame, and tracked from there.
+   * instances are found on this frame, and tracked from there. Added to those of earlier prompts for the same concept
+   * and frame.
    */
   readonly exemplars?: readonly Exemplar[] | undefined;
   /** Id of the object that points, box or mask correct; a new object when left out. */
@@ -27,16 +30,19 @@ export interface VideoPrompt {
   readonly box?: Readonly<Box> | undefined;
   /** The object's mask on the frame, in the size of the video; taken as it is. */
   readonly mask?: Mask | CocoRle | undefined;
-  /** Forgets what was shown of the object on this frame before. */
+  /** Forgets what was shown of the object, or of the concept's examples, on this frame before. */
   readonly replace?: boolean | undefined;
 }
 
 /** A prompt for a concept that was checked. */
 export interface CheckedConcept {
   readonly kind: "concept";
+  /** Number of the concept it goes on with; undefined where its text tells. */
+  readonly concept: number | undefined;
   readonly text: string;
   readonly everywhere: boolean;
-  readonly exemplars: FrameExemplars | undefined;
+  /** Its examples, together with those that were given before; undefined for none. */
+  exemplars(before: FrameExemplars | undefined): FrameExemplars | undefined;
 }
 
 /** A prompt for an object that was checked. */
@@ -47,10 +53,11 @@ export interface CheckedObject {
   input(before: ObjectInput | undefined, alone: boolean): ObjectInput;
 }
 
-const NAMES = ["frame", "text", "exemplars", "object", "points", "box", "mask", "replace"];
-const CONCEPT = ["text", "exemplars"] as const;
-const OBJECT = ["points", "box", "mask"] as const;
+const NAMES = ["frame", "text", "prompt", "exemplars", "object", "points", "box", "mask", "replace"];
+const CONCEPT = ["text", "prompt", "exemplars"] as const;
+const OBJECT = ["object", "points", "box", "mask"] as const;
 const MAX_POINTS = 256;
+const MAX_EXEMPLARS = 256;
 
 /**
  * Checks a prompt against the video it is for.
@@ -66,31 +73,66 @@ export function checkVideoPrompt(
     const hint = typeof prompt === "string" ? `; write { text: ${describe(prompt)} }` : "";
     throw new Sam3Error(
       "INVALID_PROMPT",
-      `addPrompt takes { frame?, text?, exemplars? } or { frame?, object?, points?, box?, mask? }, not ${describe(prompt)}${hint}.`,
+      `addPrompt takes { frame?, text?, prompt?, exemplars? } or { frame?, object?, points?, box?, mask? }, not ${describe(prompt)}${hint}.`,
     );
   }
   readOptions("addPrompt", prompt, NAMES);
   const isConcept = CONCEPT.some((name) => prompt[name] !== undefined);
-  const isObject = OBJECT.some((name) => prompt[name] !== undefined) || prompt.object !== undefined;
+  const isObject = OBJECT.some((name) => prompt[name] !== undefined);
   if (isConcept && isObject) {
     throw new Sam3Error(
       "INVALID_PROMPT",
-      "A prompt is for a concept (text, exemplars) or for one object (object, points, box, mask), not both. Give two prompts.",
+      "A prompt is for a concept (text, prompt, exemplars) or for one object (object, points, box, mask), not both. Give two prompts.",
     );
   }
-  if (isObject) return checkObject(prompt, video);
-  const { texts, boxes, labels } = checkPrompt({ text: prompt.text, exemplars: prompt.exemplars }, video, {
-    threshold: 0,
-    fallbackText,
-  });
-  if (Array.isArray(prompt.text)) {
+  const { replace } = prompt;
+  if (replace !== undefined && typeof replace !== "boolean") {
+    throw new Sam3Error("INVALID_PROMPT", `replace is ${describe(replace)}; it must be true or false.`);
+  }
+  return isObject ? checkObject(prompt, video) : checkConcept(prompt, video, fallbackText);
+}
+
+function checkConcept(
+  { text, prompt, exemplars, replace }: VideoPrompt,
+  video: { readonly width: number; readonly height: number },
+  fallbackText: string,
+): CheckedConcept {
+  if (prompt !== undefined && !(Number.isInteger(prompt) && prompt >= 0)) {
+    throw new Sam3Error(
+      "INVALID_PROMPT",
+      `prompt is ${describe(prompt)}; it must be the number of a concept.`,
+    );
+  }
+  if (prompt !== undefined && text !== undefined) {
+    throw new Sam3Error(
+      "INVALID_PROMPT",
+      "A concept has its text already. Give its number (prompt) or its text, not both.",
+    );
+  }
+  const { texts, boxes, labels } = checkPrompt({ text, exemplars }, video, { threshold: 0, fallbackText });
+  if (Array.isArray(text)) {
     throw new Sam3Error("INVALID_PROMPT", "A video prompt has one text. Give one prompt for each.");
   }
   return {
     kind: "concept",
+    concept: prompt,
     text: texts[0] as string,
-    everywhere: prompt.text !== undefined,
-    exemplars: labels.length > 0 ? { boxes, labels } : undefined,
+    everywhere: text !== undefined,
+    exemplars: (before) => {
+      const earlier = replace ? undefined : before;
+      if (labels.length === 0 || !earlier) return labels.length === 0 ? earlier : { boxes, labels };
+      const count = earlier.labels.length + labels.length;
+      if (count > MAX_EXEMPLARS) {
+        throw new Sam3Error(
+          "INVALID_PROMPT",
+          `The concept has ${count} exemplars on this frame; a few show what is meant, and ${MAX_EXEMPLARS} is the limit.`,
+        );
+      }
+      return {
+        boxes: Float32Array.of(...earlier.boxes, ...boxes),
+        labels: Uint8Array.of(...earlier.labels, ...labels),
+      };
+    },
   };
 }
 
@@ -100,9 +142,6 @@ function checkObject(
 ): CheckedObject {
   if (object !== undefined && !(Number.isInteger(object) && object >= 0)) {
     throw new Sam3Error("INVALID_PROMPT", `object is ${describe(object)}; it must be the id of an object.`);
-  }
-  if (typeof replace !== "boolean") {
-    throw new Sam3Error("INVALID_PROMPT", `replace is ${describe(replace)}; it must be true or false.`);
   }
   if (mask !== undefined) {
     if (points !== undefined || box !== undefined) {

@@ -1,4 +1,4 @@
-import { readSignal } from "../abort.js";
+import { linkSignals, readSignal } from "../abort.js";
 import type { CallOptions } from "../call.js";
 import { captureCaller, toSam3Error } from "../caller.js";
 import type { Engine } from "../devices/engine.js";
@@ -10,7 +10,13 @@ import { readPath } from "./read-path.js";
 import { writeSavedSession } from "./saved-session.js";
 import { assertFrame, earliestPrompt, promptConcept, promptObject } from "./session/edit.js";
 import { saveSession } from "./session/keep.js";
-import { ALL_OUTPUTS, frameResult, type LeavingFrame, type OutputChoice } from "./session/leaving-frame.js";
+import {
+  ALL_OUTPUTS,
+  frameResult,
+  type LeavingFrame,
+  leavingFrame,
+  type OutputChoice,
+} from "./session/leaving-frame.js";
 import { runLive } from "./session/live-pass.js";
 import { runPass } from "./session/pass.js";
 import type { SessionCore } from "./session/session-core.js";
@@ -27,11 +33,15 @@ import { checkVideoPrompt, type VideoPrompt } from "./video-prompt.js";
 
 /** What `addPrompt` made of a prompt. */
 export interface PromptAnswer {
-  /** Number of the concept; null for a prompt for one object. */
+  /** Number of the concept, to which exemplars can be added; null for a prompt for one object. */
   readonly prompt: number | null;
   /** Id of the object of points, a box or a mask; null for a concept. */
   readonly object: number | null;
-  /** The frame with everything that is known of it; null in a live session that has seen no frame. */
+  /**
+   * The frame with everything that is known of it; null in a live session that has seen no frame. Where the concept's
+   * objects were not followed to this frame yet, it is only a look: `propagate` computes the frame when it comes to it,
+   * and what is new here may be another object, or have another id, then.
+   */
   readonly frame: FrameResult | null;
 }
 
@@ -204,9 +214,7 @@ export class VideoSession {
     this.#core.line.assertUsable();
     assertFrame(this.#core, index);
     const entry = this.#core.results.get(index);
-    return entry
-      ? this.#answer({ ...entry, objects: [...entry.objects.values()], removed: [] }, ALL_OUTPUTS)
-      : null;
+    return entry ? this.#answer(leavingFrame(entry), ALL_OUTPUTS) : null;
   }
 
   /** Live objects, by id. */
@@ -249,7 +257,8 @@ export class VideoSession {
   }
 
   /**
-   * Begins anew, as if the session had just been opened.
+   * Begins anew, as if the session had just been opened: ids count from 0 again. A `propagate` that is under way ends; a
+   * `stream` goes on with its frames.
    *
    * @throws {Sam3Error} `SESSION_CLOSED`
    */
@@ -346,6 +355,7 @@ export class VideoSession {
       if (core.prompts.size === 0 && core.tracks.size === 0) {
         throw new Sam3Error("INVALID_PROMPT", "There is nothing to track yet. Call addPrompt first.");
       }
+      const { epoch } = core;
       const start = startFrame ?? earliestPrompt(core);
       const common = { count: maxFrames, signal, ahead: this.#settings.framesAhead };
       const backward = { next: start - 1, reverse: true };
@@ -360,7 +370,7 @@ export class VideoSession {
         for await (const frame of runPass(core, { ...common, start, reverse: false, later }))
           yield* out(frame);
       }
-      if (direction !== "forward") {
+      if (direction !== "forward" && core.epoch === epoch) {
         // Of both directions the first one has given the start frame out.
         const from = direction === "both" ? start - 1 : start;
         const count = maxFrames === null ? null : maxFrames - (start - from);
@@ -368,7 +378,7 @@ export class VideoSession {
         for await (const frame of runPass(core, order)) yield* out(frame);
       }
       const beyond = maxFrames === null || start + maxFrames > (core.frameCount ?? 0);
-      if (direction !== "backward" && beyond) core.source.assertWhole();
+      if (core.epoch === epoch && direction !== "backward" && beyond) core.source.assertWhole();
     } finally {
       end();
     }
@@ -390,10 +400,11 @@ export class VideoSession {
       );
     }
     const end = await core.line.beginPass(signal);
+    const { controller, unlink } = linkSignals(signal, core.line.stopped);
     try {
       const { maxPixels, video } = this.#engine;
       const source = await openVideo(frames, {
-        signal,
+        signal: controller.signal,
         maxPixels,
         stallTimeoutMs: video.videoStallTimeoutMs,
       });
@@ -406,6 +417,7 @@ export class VideoSession {
         await source.dispose();
       }
     } finally {
+      unlink();
       end();
     }
   }

@@ -29,13 +29,14 @@ export interface TrackingState {
   liveMasks: number;
   livePointers: number;
   liveMemories: number;
-  /** Every call of the tracker's half: its name, how many items, on which frame; of each tracked item the frames it attends to, and its points. */
+  /** Every call of the tracker's half: its name, how many items, on which frame; of each tracked item the frames it attends to, and its points; of each concept the labels of its boxes. */
   trackCalls: {
     call: keyof NativeTracking;
     items: number;
     frame: number;
     memories?: number[][];
     points?: number[][];
+    labels?: number[][];
   }[];
   /** Bytes of one memory. */
   memoryBytes: number;
@@ -97,16 +98,19 @@ export function fakeTracking(
     frame: number,
     request: unknown,
     work: () => T,
-    facts: { memories?: number[][]; points?: number[][] } = {},
+    facts: { memories?: number[][]; points?: number[][]; labels?: number[][] } = {},
   ) => {
     state.trackCalls.push({ call, items, frame, ...facts });
     return ask(call, request, work);
   };
 
   return {
-    detectConcepts: (request) =>
-      run("detectConcepts", request.prompts.length, (request.features as Features).mark, request, () => {
+    detectConcepts: (request) => {
+      const work = () => {
         const frame = frameOf(request.features);
+        for (const { boxes, labels } of request.prompts) {
+          if (boxes.length !== 4 * labels.length) throw new Error("boxes and labels do not fit");
+        }
         const found = request.prompts.flatMap(({ text }, prompt) =>
           state.world
             .found(frame, (text as unknown as Texts).ids)
@@ -120,7 +124,19 @@ export function fakeTracking(
           presence: new Float32Array(request.prompts.length).fill(1),
           masks: masksOf(found.map(({ key, rect }) => ({ key, rect }))),
         };
-      }),
+      };
+      const labels = request.prompts.map((prompt) => [...prompt.labels]);
+      return run(
+        "detectConcepts",
+        request.prompts.length,
+        (request.features as Features).mark,
+        request,
+        work,
+        {
+          labels,
+        },
+      );
+    },
     trackObjects: (request) => {
       const { items, features } = request;
       const memories = items.map((item) => item.memories.map((memory) => (memory as Memory).frame));

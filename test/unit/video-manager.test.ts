@@ -158,15 +158,20 @@ describe("the manager", () => {
     const { sam, open, lines } = await world(things, { sessionTimeoutSeconds: 3600 });
     const idle = await open(5, { id: "idle" });
     await idle.addPrompt({ text: "thing" });
-    const { deviceBytes } = idle.status();
-    expect(deviceBytes).toBeGreaterThan(0);
+    const { deviceBytes: promptedBytes } = idle.status();
+    expect(promptedBytes).toBeGreaterThan(0);
     // From here on, so that what came before could take its time.
     await sam.video.closeAll();
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] });
-    const old = await open(5, { id: "old" });
+    const old = await open(40, { id: "old" });
     const busy = await open(5, { id: "busy" });
     await old.addPrompt({ text: "thing" });
     await busy.addPrompt({ text: "thing" });
+    // A loop that was left without return(): frames that it encoded ahead are held until then.
+    await old.propagate().next();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const { deviceBytes } = old.status();
+    expect(deviceBytes).toBeGreaterThan(promptedBytes);
     await vi.advanceTimersByTimeAsync(3_500_000);
     await busy.addPrompt({ text: "thing" });
     await vi.advanceTimersByTimeAsync(400_000);

@@ -1,10 +1,10 @@
 import { describe } from "../../describe.js";
 import { Sam3Error } from "../../errors.js";
-import type { CheckedConcept, CheckedObject } from "../video-prompt.js";
+import type { CheckedObject } from "../video-prompt.js";
 import { disposeOnce } from "./handles.js";
 import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
-import type { SessionCore } from "./session-core.js";
-import { featuresOf, type StepMode, stepSession, type Todo } from "./session-step.js";
+import type { GivenConcept, SessionCore } from "./session-core.js";
+import { featuresOf, leapsTo, previewFrame, type StepMode, stepSession, type Todo } from "./session-step.js";
 import type { TrackerCalls } from "./tracker-calls.js";
 
 /**
@@ -37,20 +37,23 @@ export function earliestPrompt(core: SessionCore): number {
   return frames.length > 0 ? Math.min(...frames) : 0;
 }
 
-/** Looks for a concept on the frame `where` says; on the others it will be looked for when they are computed. */
+/**
+ * Looks for a concept on the frame `where` says; on the others it will be looked for when they are computed. Where its
+ * objects were not followed to that frame yet, it is only shown, and computed when a pass comes to it.
+ */
 export function promptConcept(
   core: SessionCore,
-  concept: CheckedConcept & { readonly ids: Int32Array },
+  concept: GivenConcept,
   where: () => number | undefined,
   signal: AbortSignal,
 ): Promise<{ readonly prompt: number; readonly done: LeavingFrame | null }> {
   return core.line.operate(signal, async (calls) => {
     const frame = where();
-    const { prompt, undo } = core.addPrompt(concept, frame, concept.exemplars);
+    const { prompt, undo } = core.addPrompt(concept, frame);
     try {
       if (frame === undefined) return { prompt: prompt.id, done: null };
       const known = core.results.get(frame);
-      if (known?.prompts.has(prompt.id)) return { prompt: prompt.id, done: leavingFrame(known, []) };
+      if (known?.prompts.has(prompt.id)) return { prompt: prompt.id, done: leavingFrame(known) };
       return {
         prompt: prompt.id,
         done: await stepAt(core, calls, frame, { prompts: [prompt], objects: [] }),
@@ -116,8 +119,8 @@ async function stepAt(
     ],
   };
   try {
-    const { entry, removed } = await stepSession(core, calls, frame, todo, mode);
-    return leavingFrame(entry, removed);
+    if (leapsTo(core, index, todo, mode.reverse)) return await previewFrame(core, calls, frame, todo, mode);
+    return leavingFrame(await stepSession(core, calls, frame, todo, mode));
   } finally {
     if (core.line.stopped.aborted) disposeOnce(frame.features);
     else core.features.give(index, frame.features);

@@ -161,24 +161,29 @@ function restoredInput(input: SavedInput, { width, height }: SessionCore["size"]
   return { kind: "points", points: Float32Array.from(points), labels: Int32Array.from(labels), alone };
 }
 
-function savedEntry({ index, time, prompts, own, objects }: FrameEntry): SavedEntry {
+function savedEntry({ index, time, prompts, own, objects, removed }: FrameEntry): SavedEntry {
   return {
     index,
     time,
     prompts: [...prompts],
     own: [...own],
+    removed: [...removed],
     objects: [...objects.values()].map(({ id, counts, trackScore, suppressed }) => {
       return { id, counts: encodeCounts(counts), trackScore, suppressed };
     }),
   };
 }
 
-function restoredEntry({ index, time, prompts, own, objects }: SavedEntry, pixels: number): FrameEntry {
+function restoredEntry(
+  { index, time, prompts, own, objects, removed }: SavedEntry,
+  pixels: number,
+): FrameEntry {
   return {
     index,
     time,
     prompts: new Set(prompts),
     own: new Set(own),
+    removed: new Set(removed),
     objects: new Map(
       objects.map(({ id, counts: text, trackScore, suppressed }) => {
         const counts = decodeCounts(text, pixels);

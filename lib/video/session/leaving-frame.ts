@@ -4,6 +4,7 @@ import { FrameResult, VideoObject } from "../frame-result.js";
 import { exclusiveMasks } from "../rules/exclusive-masks.js";
 import type { FrameEntry, StoredObject } from "./result-store.js";
 import type { SessionCore } from "./session-core.js";
+import type { SessionTrack } from "./session-track.js";
 
 /** A frame that is on its way out; results it holds may still be taken back. */
 export interface LeavingFrame {
@@ -12,7 +13,12 @@ export interface LeavingFrame {
   readonly objects: readonly StoredObject[];
   /** Ids that were taken back on it. */
   readonly removed: readonly number[];
+  /** Objects that are shown as new though the session has not taken them in, by id. */
+  readonly newcomers?: ReadonlyMap<number, ShownTrack>;
 }
+
+/** What is told of an object beside its mask. */
+type ShownTrack = Pick<SessionTrack, "prompt" | "score" | "firstFrame">;
 
 /** What is given out of a frame. */
 export interface OutputChoice {
@@ -27,26 +33,28 @@ export interface OutputChoice {
 export const ALL_OUTPUTS: OutputChoice = { objects: undefined, prompts: undefined, empty: false };
 
 /** A frame as it is known now. */
-export function leavingFrame(entry: FrameEntry, removed: readonly number[]): LeavingFrame {
-  return { index: entry.index, time: entry.time, objects: [...entry.objects.values()], removed };
+export function leavingFrame({ index, time, objects, removed }: FrameEntry): LeavingFrame {
+  return { index, time, objects: [...objects.values()], removed: [...removed] };
 }
 
 /** Makes of a frame what callers get: its live objects by id, pixels given to one object of a concept each. */
 export function frameResult(core: SessionCore, frame: LeavingFrame, choice: OutputChoice): FrameResult {
   const { width, height } = core.size;
+  const { newcomers } = frame;
+  const trackOf = (id: number): ShownTrack | undefined => newcomers?.get(id) ?? core.tracks.get(id);
   const shown = frame.objects
-    .filter(({ id }) => core.tracks.has(id) && core.isConfirmed(id, frame.index))
+    .filter(({ id }) => trackOf(id) && (newcomers?.has(id) || core.isConfirmed(id, frame.index)))
     .filter(({ area, suppressed }) => choice.empty || (area > 0 && !suppressed))
     .sort((a, b) => a.id - b.id);
   const masks = exclusiveMasks(
     shown.map(({ id, trackScore, counts, suppressed }) => ({
-      group: core.tracks.get(id)?.prompt ?? null,
+      group: trackOf(id)?.prompt ?? null,
       score: trackScore,
       counts: suppressed ? Uint32Array.of(width * height) : counts,
     })),
   );
   const objects = shown.flatMap(({ id, trackScore }, i) => {
-    const track = core.tracks.get(id);
+    const track = trackOf(id);
     const counts = masks[i];
     if (!track || !counts) return [];
     if (choice.objects && !choice.objects.has(id)) return [];

@@ -58,20 +58,22 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
       const index = first + frame.index;
       let isKept = false;
       try {
-        const done = await core.line.operate(signal, async (asked) => {
+        const entry = await core.line.operate(signal, async (asked) => {
+          // A reset in between forgets it; the frames go on.
+          core.size = { width, height };
           const todo = todoOf(core, index, false);
           const mode = { reverse: false, streaming: true, prompted: false };
           const passes = [{ next: index + 1, reverse: false }];
-          const result = await stepSession(core, asked, { index, time, features }, todo, { ...mode, passes });
+          const done = await stepSession(core, asked, { index, time, features }, todo, { ...mode, passes });
           core.newest = { index, time };
           // The newest frame can still be prompted.
           core.features.dispose();
           core.features.give(index, features);
           isKept = true;
-          const gone = core.forgetUnseen(index, result.entry.objects, forgetAfter);
-          return { entry: result.entry, removed: [...result.removed, ...gone] };
+          for (const id of core.forgetUnseen(index, done.objects, forgetAfter)) done.removed.add(id);
+          return done;
         });
-        yield leavingFrame(done.entry, done.removed);
+        yield leavingFrame(entry);
       } finally {
         if (!isKept) disposeOnce(features);
       }

@@ -4,10 +4,10 @@ import type { Pass } from "../rules/prune-memories.js";
 import { FrameFeed } from "./frame-feed.js";
 import { disposeOnce } from "./handles.js";
 import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
-import type { FrameEntry } from "./result-store.js";
+import { emptyEntry, type FrameEntry } from "./result-store.js";
 import type { SessionCore } from "./session-core.js";
 import type { RunningPass } from "./session-line.js";
-import { featuresOf, type StepResult, stepSession, todoOf } from "./session-step.js";
+import { featuresOf, stepSession, todoOf } from "./session-step.js";
 import { TrackerCalls } from "./tracker-calls.js";
 
 /** One way through the clip. */
@@ -28,43 +28,42 @@ const READ_ON = 32;
 
 /**
  * Goes through the clip in one direction: what is known is taken as it is, the rest is computed. Frames come as late as
- * hotstart needs to take objects back. It can be left at any time.
+ * hotstart needs to take objects back. It can be left at any time; a reset of the session ends it.
  */
 export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenerator<LeavingFrame> {
   const reader = new PassReader(core, order);
   core.line.running.add(reader);
   core.turn(order.reverse);
   let buffer: OutputBuffer<LeavingFrame> = EMPTY_BUFFER;
+  const { epoch } = core;
+  function* given(frames: readonly LeavingFrame[]): Generator<LeavingFrame> {
+    for (const frame of frames) {
+      if (core.epoch !== epoch) return;
+      core.giveOut(frame.objects.map(({ id }) => id));
+      yield frame;
+    }
+  }
   try {
     for (let n = 0; order.count === null || n < order.count; n++) {
       const index = order.reverse ? order.start - n : order.start + n;
       if (index < 0 || (core.frameCount !== null && index >= core.frameCount)) break;
-      const done = await core.line.operate(order.signal, (calls) => step(core, reader, index, order, calls));
-      if (!done) break;
-      const held = holdFrame(
-        buffer,
-        leavingFrame(done.entry, done.removed),
-        done.removed,
-        core.rules.hotstartDelay,
+      const entry = await core.line.operate(order.signal, async (calls) =>
+        core.epoch === epoch ? step(core, reader, index, order, calls) : undefined,
       );
+      if (!entry) break;
+      const frame = leavingFrame(entry);
+      const held = holdFrame(buffer, frame, frame.removed, core.rules.hotstartDelay);
       buffer = held.buffer;
-      yield* given(core, held.leaving);
+      yield* given(held.leaving);
     }
-    yield* given(core, releaseFrames(buffer).leaving);
+    yield* given(releaseFrames(buffer).leaving);
   } catch (error) {
     // Where the video breaks, nothing comes any more that could take something back of what waits.
-    if (reader.brokeBy(error)) yield* given(core, releaseFrames(buffer).leaving);
+    if (reader.brokeBy(error)) yield* given(releaseFrames(buffer).leaving);
     throw error;
   } finally {
     core.line.running.delete(reader);
     await reader.close();
-  }
-}
-
-function* given(core: SessionCore, frames: readonly LeavingFrame[]): Generator<LeavingFrame> {
-  for (const frame of frames) {
-    core.giveOut(frame.objects.map(({ id }) => id));
-    yield frame;
   }
 }
 
@@ -75,24 +74,18 @@ async function step(
   index: number,
   { reverse, later }: PassOrder,
   calls: TrackerCalls,
-): Promise<StepResult | undefined> {
+): Promise<FrameEntry | undefined> {
   const todo = todoOf(core, index, reverse);
   const known = core.results.get(index);
   const isDone = todo.prompts.length === 0 && todo.objects.length === 0;
-  if (isDone && known) return { entry: known, removed: [] };
+  if (isDone && known) return known;
   const frame = await reader.to(index);
   if (!frame) return undefined;
   if (isDone) {
     if (frame.features) disposeOnce(frame.features);
-    const entry: FrameEntry = {
-      index,
-      time: frame.time,
-      prompts: new Set(),
-      own: new Set(),
-      objects: new Map(),
-    };
+    const entry = emptyEntry(index, frame.time);
     core.results.put(entry);
-    return { entry, removed: [] };
+    return entry;
   }
   const features = frame.features ?? (await featuresOf(core, calls, index)).features;
   try {

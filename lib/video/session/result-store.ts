@@ -20,6 +20,13 @@ export interface FrameEntry {
   /** Ids of objects with prompts of their own that were computed on it. */
   readonly own: Set<number>;
   readonly objects: Map<number, StoredObject>;
+  /** Ids that were taken back on it. */
+  readonly removed: Set<number>;
+}
+
+/** A frame nothing is known of yet. */
+export function emptyEntry(index: number, time: number): FrameEntry {
+  return { index, time, prompts: new Set(), own: new Set(), objects: new Map(), removed: new Set() };
 }
 
 const ENTRY_BYTES = 200;

@@ -15,6 +15,18 @@ import { ResultStore, type StoredObject } from "./result-store.js";
 import { SessionLine } from "./session-line.js";
 import { type FrameExemplars, type ObjectInput, SessionPrompt, SessionTrack } from "./session-track.js";
 
+/** A concept as it was asked for. */
+export interface GivenConcept {
+  /** Its number, where it is one that is known. */
+  readonly concept: number | undefined;
+  readonly text: string;
+  readonly ids: Int32Array;
+  /** False: boxes only, which detect on their own frames. */
+  readonly everywhere: boolean;
+  /** Examples on the frame, together with those before. */
+  exemplars(before: FrameExemplars | undefined): FrameExemplars | undefined;
+}
+
 /** How much a session may hold, in bytes. */
 export interface SessionBudgets {
   /** Run lengths of finished frames, in main memory. */
@@ -59,6 +71,8 @@ export class SessionCore {
   size: { readonly width: number; readonly height: number };
   /** The newest frame of a live session. */
   newest: { readonly index: number; readonly time: number } | undefined;
+  /** Goes up with every `reset`: what was computed before means nothing after it. */
+  epoch = 0;
   readonly line: SessionLine;
   #closing: Promise<number> | undefined;
 
@@ -103,31 +117,56 @@ export class SessionCore {
     return this.source.frame(index, signal);
   }
 
+  /**
+   * The concept a prompt is for, if it is known: by its number, or by its text.
+   *
+   * @throws {Sam3Error} `INVALID_PROMPT` for a number that no concept has
+   */
+  knownPrompt({ concept, text, everywhere }: GivenConcept): SessionPrompt | undefined {
+    if (concept === undefined) {
+      const isSame = (prompt: SessionPrompt) => prompt.everywhere && prompt.text === text;
+      return everywhere ? [...this.prompts.values()].find(isSame) : undefined;
+    }
+    const known = this.prompts.get(concept);
+    if (known) return known;
+    throw new Sam3Error(
+      "INVALID_PROMPT",
+      `The session has no concept ${concept}; session.prompts lists them. Leave prompt out for a new one.`,
+    );
+  }
+
   /** Adds a concept, or examples of one that is known. */
   addPrompt(
-    given: { readonly text: string; readonly ids: Int32Array; readonly everywhere: boolean },
+    given: GivenConcept,
     frame: number | undefined,
-    exemplars: FrameExemplars | undefined,
   ): { readonly prompt: SessionPrompt; readonly undo: () => void } {
-    const known = [...this.prompts.values()].find(
-      ({ text, everywhere }) => everywhere === given.everywhere && text === given.text && everywhere,
-    );
-    const prompt = known ?? new SessionPrompt({ id: this.nextPrompt++, firstFrame: frame ?? 0, ...given });
+    const known = this.knownPrompt(given);
+    const before = frame === undefined ? undefined : known?.exemplars.get(frame);
+    const exemplars = given.exemplars(before);
+    const { text, everywhere, ids } = given;
+    const prompt =
+      known ?? new SessionPrompt({ id: this.nextPrompt++, firstFrame: frame ?? 0, text, everywhere, ids });
     this.prompts.set(prompt.id, prompt);
-    const before = frame === undefined ? undefined : prompt.exemplars.get(frame);
-    if (frame !== undefined && exemplars) {
-      prompt.exemplars.set(frame, exemplars);
+    const { firstFrame } = prompt;
+    let wasComputed = false;
+    if (frame !== undefined) {
+      prompt.firstFrame = Math.min(firstFrame, frame);
+      if (exemplars) prompt.exemplars.set(frame, exemplars);
+      else prompt.exemplars.delete(frame);
+      if (exemplars !== before) wasComputed = this.results.forgetPrompt(prompt.id, frame);
     }
-    const wasComputed =
-      frame !== undefined && exemplars !== undefined && this.results.forgetPrompt(prompt.id, frame);
     const undo = () => {
-      if (wasComputed) this.results.get(frame)?.prompts.add(prompt.id);
       if (!known) {
         this.prompts.delete(prompt.id);
         if (this.nextPrompt === prompt.id + 1) this.nextPrompt = prompt.id;
         prompt.dispose();
-      } else if (frame !== undefined && before) prompt.exemplars.set(frame, before);
-      else if (frame !== undefined) prompt.exemplars.delete(frame);
+        return;
+      }
+      if (frame === undefined) return;
+      prompt.firstFrame = firstFrame;
+      if (before) prompt.exemplars.set(frame, before);
+      else prompt.exemplars.delete(frame);
+      if (wasComputed) this.results.get(frame)?.prompts.add(prompt.id);
     };
     return { prompt, undo };
   }
@@ -217,6 +256,7 @@ export class SessionCore {
   /** Begins as if nothing had been: ids count from 0 again. */
   reset(): void {
     this.clear();
+    this.epoch++;
     this.features.dispose();
     this.state = EMPTY_STATE;
     this.nextPrompt = 0;
@@ -255,8 +295,9 @@ export class SessionCore {
   }
 
   async #close(reason: Sam3Error): Promise<number> {
-    await this.line.close(reason);
+    // With what passes have encoded ahead, which ends with them.
     const bytes = this.deviceBytes;
+    await this.line.close(reason);
     this.clear();
     this.features.dispose();
     this.place.release();

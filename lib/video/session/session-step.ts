@@ -4,8 +4,9 @@ import { vouchFor } from "../rules/state.js";
 import { computeFrame } from "./frame-step.js";
 import type { FrameOutcome } from "./frame-work.js";
 import { disposeOnce, Handles } from "./handles.js";
+import type { LeavingFrame } from "./leaving-frame.js";
 import { offload } from "./offload.js";
-import type { FrameEntry } from "./result-store.js";
+import { emptyEntry, type FrameEntry } from "./result-store.js";
 import { AS_PROMPTED, handlesOf, seededRows } from "./seeded.js";
 import type { SessionCore } from "./session-core.js";
 import { type ObjectInput, type SessionPrompt, SessionTrack } from "./session-track.js";
@@ -26,13 +27,6 @@ export interface StepMode {
   readonly passes: readonly Pass[];
   /** Objects born by it are looked for on every frame, as a prompt's are. */
   readonly prompted: boolean;
-}
-
-/** A frame that was computed, or was known. */
-export interface StepResult {
-  readonly entry: FrameEntry;
-  /** Ids that were taken back. */
-  readonly removed: readonly number[];
 }
 
 /** Features of a frame. */
@@ -68,10 +62,56 @@ export function todoOf(core: SessionCore, frame: number, reverse: boolean): Todo
 export async function stepSession(
   core: SessionCore,
   calls: TrackerCalls,
-  frame: { readonly index: number; readonly time: number; readonly features: NativeFeatures },
+  frame: TimedFeatures,
   todo: Todo,
   mode: StepMode,
-): Promise<StepResult> {
+): Promise<FrameEntry> {
+  const { tracks, outcome } = await compute(core, calls, frame, todo, mode);
+  const entry = commit(core, frame, todo, mode, tracks, outcome);
+  // What cannot be moved stays where it is; a device that failed shows itself in the next call.
+  await offload(core, calls).catch(() => {});
+  return entry;
+}
+
+/**
+ * Whether objects of the concepts would be tracked to a frame over others that were not computed: what came of that is
+ * nothing to go on with, since whoever moved meanwhile may be taken for another one.
+ */
+export function leapsTo(core: SessionCore, frame: number, { prompts }: Todo, reverse: boolean): boolean {
+  const concepts = new Set(prompts.map(({ id }) => id));
+  const before = reverse ? frame + 1 : frame - 1;
+  return [...core.tracks.values()].some(
+    ({ prompt, tracked }) =>
+      prompt !== null && concepts.has(prompt) && !tracked.has(frame) && !tracked.has(before),
+  );
+}
+
+/** Shows a frame as it would be, and takes nothing of it into the session. */
+export async function previewFrame(
+  core: SessionCore,
+  calls: TrackerCalls,
+  frame: TimedFeatures,
+  todo: Todo,
+  mode: StepMode,
+): Promise<LeavingFrame> {
+  const { index, time } = frame;
+  const { outcome } = await compute(core, calls, frame, todo, mode);
+  outcome.discard();
+  const objects = new Map([...(core.results.get(index)?.objects ?? []), ...outcome.results]);
+  const newcomers = new Map(
+    outcome.plan.born.map(({ id, prompt, score }) => [id, { prompt, score, firstFrame: index }]),
+  );
+  return { index, time, objects: [...objects.values()], removed: [], newcomers };
+}
+
+/** Computes what is to do of a frame; of the session only what objects remember of known frames is changed. */
+async function compute(
+  core: SessionCore,
+  calls: TrackerCalls,
+  frame: TimedFeatures,
+  todo: Todo,
+  mode: StepMode,
+): Promise<{ readonly tracks: readonly SessionTrack[]; readonly outcome: FrameOutcome }> {
   const whole = new Set(todo.prompts.map(({ id }) => id));
   const active = core.state.tracks.filter(
     ({ id, prompt }) => whole.has(prompt) && core.tracks.get(id)?.isActive(frame.index, mode.reverse),
@@ -101,10 +141,7 @@ export async function stepSession(
     bornBefore,
     clickedObjects: clicked.length + core.state.tracks.length - active.length,
   });
-  const done = commit(core, frame, todo, mode, tracks, outcome);
-  // What cannot be moved stays where it is; a device that failed shows itself in the next call.
-  await offload(core, calls).catch(() => {});
-  return done;
+  return { tracks, outcome };
 }
 
 /** Features of a frame that was asked for out of order: kept ones, or made anew. They are the caller's. */
@@ -129,7 +166,7 @@ function commit(
   mode: StepMode,
   tracks: readonly SessionTrack[],
   outcome: FrameOutcome,
-): StepResult {
+): FrameEntry {
   const { plan } = outcome;
   const removed = new Set(plan.removed);
   const stepped = new Set(tracks.map(({ id }) => id));
@@ -165,13 +202,8 @@ function commit(
     }
   }
   for (const id of plan.removed) core.removeObject(id);
-  const entry = core.results.get(index) ?? {
-    index,
-    time,
-    prompts: new Set<number>(),
-    own: new Set<number>(),
-    objects: new Map(),
-  };
+  const entry = core.results.get(index) ?? emptyEntry(index, time);
+  for (const id of plan.removed) entry.removed.add(id);
   for (const { id } of todo.prompts) entry.prompts.add(id);
   for (const track of [...tracks, ...todo.objects]) {
     if (track.edited && !removed.has(track.id)) entry.own.add(track.id);
@@ -189,7 +221,7 @@ function commit(
   ])
     track.memories.prune(core.rules, mode.passes);
   core.framesDone++;
-  return { entry, removed: plan.removed };
+  return entry;
 }
 
 /** A correction may be remembered as any other frame is. */

@@ -105,8 +105,8 @@ export class SessionPrompt {
   readonly ids: Int32Array;
   /** False: boxes only, which detect on their own frames. */
   readonly everywhere: boolean;
-  /** The frame it was first given on. */
-  readonly firstFrame: number;
+  /** The earliest frame it was given on. */
+  firstFrame: number;
   readonly exemplars = new Map<number, FrameExemplars>();
   #features: NativeTextFeatures | undefined;
 
