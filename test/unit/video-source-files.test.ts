@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { openVideo } from "../../lib/video/sources/open-video.js";
 import type { VideoFrame, VideoInfo } from "../../lib/video/sources/video-source.js";
-import { clipPath, FFMPEG, FRAMES, ffmpeg, makeClip, numberOf, reference } from "./video-clips.js";
+import { clipPath, FRAMES, ffmpeg, makeClip, numberOf, reference } from "./video-clips.js";
+import { DECODERS } from "./video-source-ffmpegs.js";
 
 const X264 = ["-c:v", "libx264", "-g", "12", "-bf", "2", "-pix_fmt", "yuv420p"];
 const X265 = [
@@ -224,10 +225,10 @@ for (const clip of CLIPS) {
       truth = await reference(path, clip.format ?? "yuv420p");
     });
 
-    for (const decoder of ["node-av", "ffmpeg"] as const) {
-      it(`${decoder}: count, times and pixels are ffmpeg's`, async () => {
-        const video = await openVideo(path, { decoder, ...(decoder === "ffmpeg" ? { ffmpeg: FFMPEG } : {}) });
-        expect(video.info).toMatchObject({ kind: "file", decoder, ...clip.info });
+    for (const { name, options } of DECODERS) {
+      it(`${name}: count, times and pixels are ffmpeg's`, async () => {
+        const video = await openVideo(path, options);
+        expect(video.info).toMatchObject({ kind: "file", decoder: options.decoder, ...clip.info });
         if (clip.count !== -1) expect(truth.frames.length).toBe(FRAMES);
         expect(video.info.frameCount).toBe(truth.frames.length);
         const frames = await all(video.frames());

@@ -14,6 +14,7 @@ import { openVideo } from "../../lib/video/sources/open-video.js";
 import { readAhead } from "../../lib/video/sources/read-ahead.js";
 import type { VideoFrame, VideoSource } from "../../lib/video/sources/video-source.js";
 import { clipPath, drawFrames, FFMPEG, ffmpeg, makeClip, numberOf } from "./video-clips.js";
+import { DECODERS } from "./video-source-ffmpegs.js";
 
 const X264 = ["-c:v", "libx264", "-g", "12", "-bf", "2", "-pix_fmt", "yuv420p"];
 const [WIDTH, HEIGHT] = [98, 66];
@@ -297,11 +298,12 @@ describe("a file", () => {
     });
   });
 
-  for (const decoder of ["node-av", "ffmpeg"] as const) {
+  for (const { name, options: choice } of DECODERS) {
+    const { decoder } = choice;
     const open = (input: Parameters<typeof openVideo>[0], options = {}): Promise<VideoSource> =>
-      openVideo(input, { decoder, ...(decoder === "ffmpeg" ? { ffmpeg: FFMPEG } : {}), ...options });
+      openVideo(input, { ...choice, ...options });
 
-    describe(decoder, () => {
+    describe(name, () => {
       it("may be a URL, bytes, or a stream of either kind", async () => {
         const bytes = await readFile(path);
         const before = await spooled();
