@@ -17,6 +17,8 @@ export interface StreamFacts {
   /** Pixels of every frame that is decoded, turned. */
   readonly width: number;
   readonly height: number;
+  /** Bytes of a frame as it is handed out. */
+  readonly frameBytes: number;
 }
 
 /** A stored unit of the stream, in the order of storage. */
@@ -56,7 +58,7 @@ export interface DecodeRequest {
 export interface VideoDecoder {
   readonly name: "node-av" | "ffmpeg";
   readonly facts: StreamFacts;
-  /** Every packet of the stream, without decoding. */
+  /** Every packet of the stream, without decoding. There are many of a long one: nobody is to keep them. */
   packets(signal: AbortSignal): Promise<readonly StoredPacket[]>;
   /** The tick of every frame, by decoding them all. */
   ticks(signal: AbortSignal): Promise<readonly (number | null)[]>;

@@ -127,11 +127,10 @@ export class VideoFile implements VideoSource {
   }
 
   #forward(): ForwardSource {
-    const { width, height } = this.#decoder.facts;
     return {
       run: (from, to, signal) => this.#run(from, to, signal),
       bestStart: (from, to) => this.#index.firstKeyIn(from, to),
-      frameBytes: width * height * 1.5,
+      frameBytes: this.#decoder.facts.frameBytes,
     };
   }
 

@@ -30,18 +30,29 @@ export async function openWithFfmpeg(program: FfmpegProgram, request: OpenReques
   const { name, signal, maxPixels } = request;
   const { banner, packets, timeBase } = await listPackets(program, request);
   const first = await probe(program, request, banner);
-  checkPixelCount(first.width, first.height, name, { maxPixels });
+  const { width, height } = first;
+  checkPixelCount(width, height, name, { maxPixels });
+  const yuv = request.rgb ? undefined : planesOf(banner.format, banner.matrix, banner.range);
   const facts: StreamFacts = {
     codec: banner.codec,
     container: banner.container,
     timeBase,
     rotation: banner.rotation,
     hasAudio: banner.hasAudio,
-    width: first.width,
-    height: first.height,
+    width,
+    height,
+    frameBytes: frameBytes(width, height, yuv),
   };
   signal.throwIfAborted();
-  return new FfmpegDecoder(program, request, facts, banner, packets);
+  return new FfmpegDecoder(program, request, { facts, start: banner.start, yuv, packets });
+}
+
+/** What opening found out about a file. */
+interface Found {
+  readonly facts: StreamFacts;
+  readonly start: number;
+  readonly yuv: Yuv | undefined;
+  readonly packets: readonly StoredPacket[];
 }
 
 class FfmpegDecoder implements VideoDecoder {
@@ -51,25 +62,22 @@ class FfmpegDecoder implements VideoDecoder {
   readonly #request: OpenRequest;
   readonly #start: number;
   readonly #yuv: Yuv | undefined;
-  readonly #packets: readonly StoredPacket[];
+  /** Those that opening has listed, until they are asked for. */
+  #packets: readonly StoredPacket[] | undefined;
 
-  constructor(
-    program: FfmpegProgram,
-    request: OpenRequest,
-    facts: StreamFacts,
-    banner: Banner,
-    packets: readonly StoredPacket[],
-  ) {
+  constructor(program: FfmpegProgram, request: OpenRequest, { facts, start, yuv, packets }: Found) {
     this.#program = program;
     this.#request = request;
     this.facts = facts;
-    this.#start = banner.start;
-    this.#yuv = request.rgb ? undefined : planesOf(banner.format, banner.matrix, banner.range);
+    this.#start = start;
+    this.#yuv = yuv;
     this.#packets = packets;
   }
 
-  async packets(): Promise<readonly StoredPacket[]> {
-    return this.#packets;
+  async packets(signal: AbortSignal): Promise<readonly StoredPacket[]> {
+    const listed = this.#packets;
+    this.#packets = undefined;
+    return listed ?? (await listPackets(this.#program, { ...this.#request, signal })).packets;
   }
 
   async ticks(signal: AbortSignal): Promise<readonly (number | null)[]> {
@@ -104,7 +112,7 @@ class FfmpegDecoder implements VideoDecoder {
       ended.then(() => {
         over = true;
       });
-      for await (const data of readFrames(child.stdout, frameBytes(width, height, this.#yuv))) {
+      for await (const data of readFrames(child.stdout, this.facts.frameBytes)) {
         // The line on a frame is written before its pixels, but through another pipe.
         while (shown.length === 0 && !over) {
           await new Promise<void>((done) => {

@@ -37,7 +37,7 @@ export class Converter {
 
   async convert(frame: Frame): Promise<NativePixels> {
     const { turn, rgb, size } = this.#options;
-    const yuv = rgb ? undefined : this.#yuvOf(frame);
+    const yuv = rgb ? undefined : yuvOf(this.#av, frame);
     const fits = size.width === frame.width && size.height === frame.height;
     const format = this.#av.avGetPixFmtName(frame.format as never);
     const planar = format === "yuv420p" || format === "yuvj420p";
@@ -60,20 +60,6 @@ export class Converter {
     this.#chain?.out.free();
     this.#chain?.graph.free();
     this.#chain = undefined;
-  }
-
-  #yuvOf(frame: Frame): Yuv | undefined {
-    const { constants: c, avGetPixFmtName } = this.#av;
-    const matrix =
-      frame.colorSpace === c.AVCOL_SPC_BT709
-        ? "bt709"
-        : [c.AVCOL_SPC_UNSPECIFIED, c.AVCOL_SPC_BT470BG, c.AVCOL_SPC_SMPTE170M].includes(
-              frame.colorSpace as never,
-            )
-          ? "unknown"
-          : "other";
-    const range = frame.colorRange === c.AVCOL_RANGE_JPEG ? "pc" : "tv";
-    return planesOf(avGetPixFmtName(frame.format as never) ?? "", matrix, range);
   }
 
   /** The filters for frames like this one; streams may change in the middle. */
@@ -117,6 +103,20 @@ export class Converter {
     this.#chain = chain;
     return chain;
   }
+}
+
+/** How a frame leaves as planes; undefined where only as RGB. */
+export function yuvOf({ constants: c, avGetPixFmtName }: NodeAv, frame: Frame): Yuv | undefined {
+  const matrix =
+    frame.colorSpace === c.AVCOL_SPC_BT709
+      ? "bt709"
+      : [c.AVCOL_SPC_UNSPECIFIED, c.AVCOL_SPC_BT470BG, c.AVCOL_SPC_SMPTE170M].includes(
+            frame.colorSpace as never,
+          )
+        ? "unknown"
+        : "other";
+  const range = frame.colorRange === c.AVCOL_RANGE_JPEG ? "pc" : "tv";
+  return planesOf(avGetPixFmtName(frame.format as never) ?? "", matrix, range);
 }
 
 /** Planes without gaps; a copy, because a frame's memory is gone with the frame. */

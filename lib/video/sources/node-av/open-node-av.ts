@@ -1,5 +1,6 @@
 import type { Frame } from "node-av/lib";
 import { checkPixelCount } from "../../../image/take-image.js";
+import { frameBytes } from "../colour.js";
 import type {
   DecodedFrame,
   DecodeRequest,
@@ -9,7 +10,7 @@ import type {
   VideoDecoder,
 } from "../decoder.js";
 import { noFrames } from "../problems.js";
-import { Converter } from "./converter.js";
+import { Converter, yuvOf } from "./converter.js";
 import { readDisplayMatrix, type Turn } from "./display-matrix.js";
 import type { NodeAv } from "./load-node-av.js";
 import { Reader } from "./reader.js";
@@ -40,6 +41,7 @@ export async function openWithNodeAv(av: NodeAv, request: OpenRequest): Promise<
         hasAudio: format.streams.some(({ codecpar }) => codecpar.codecType === AVMEDIA_TYPE_AUDIO),
         width,
         height,
+        frameBytes: frameBytes(width, height, request.rgb ? undefined : yuvOf(av, frame)),
       };
       return new NodeAvDecoder(av, request, facts, turn);
     }
