@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { extname, resolve, sep } from "node:path";
-import { VIDEO_ENDINGS } from "../video/writer/ffmpeg-sink.js";
+import { VIDEO_ENDINGS } from "../video/writer/video-container.js";
 import { usage } from "./command.js";
 import { readWhole } from "./read-values.js";
 import { readTrackPrompts, type TrackPrompt, type TrackPromptOptions } from "./track-prompt.js";

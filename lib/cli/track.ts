@@ -1,5 +1,6 @@
 import { Sam3Error, type Sam3ErrorCode } from "../errors.js";
 import { readSettings } from "../options.js";
+import { HERE } from "../video/sources/choose-decoder.js";
 import { openVideo } from "../video/sources/open-video.js";
 import { lookAt, takeVideo } from "../video/sources/video-input.js";
 import type { VideoInfo, VideoSource } from "../video/sources/video-source.js";
@@ -199,7 +200,8 @@ async function openOverlay(
   const { videoDecoder, ffmpeg, maxPixels } = readSettings({}, env);
   const video = await openVideo(file, { rgb: true, decoder: videoDecoder, ffmpeg, maxPixels, signal });
   try {
-    const writer = await OverlayWriter.open({ video, out, ffmpeg, env, signal });
+    const choice = { decoder: videoDecoder, ffmpeg };
+    const writer = await OverlayWriter.open({ video, out, choice, search: { ...HERE, env }, signal });
     return { overlay: new OverlayOutput(writer, plan.direction === "forward"), video };
   } catch (error) {
     await video.dispose();

@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { Sam3Error } from "../../lib/errors.js";
 import { canWriteText } from "../../lib/image/overlay.js";
 import { Mask } from "../../lib/masks/mask.js";
+import { type DecoderSearch, HERE } from "../../lib/video/sources/choose-decoder.js";
 import { openVideo } from "../../lib/video/sources/open-video.js";
 import type { VideoSource } from "../../lib/video/sources/video-source.js";
 import { OverlayWriter } from "../../lib/video/writer/overlay-writer.js";
@@ -27,10 +28,19 @@ function square(x: number): Mask {
   return Mask.fromBitmap(bitmap, WIDTH, HEIGHT);
 }
 
-async function write(out: string, video: VideoSource, ffmpeg = FFMPEG): Promise<void> {
-  const signal = new AbortController().signal;
-  const writer = await OverlayWriter.open({ video, out, ffmpeg, env: {}, signal });
-  // Every second frame from 2 on, to show that the frames in between are passed over.
+/** With the ffmpeg that is named, else with node-av alone. */
+function open(video: VideoSource, out: string, ffmpeg: string | undefined): Promise<OverlayWriter> {
+  const { signal } = new AbortController();
+  const choice = { decoder: ffmpeg ? "ffmpeg" : "node-av", ffmpeg } as const;
+  return OverlayWriter.open({ video, out, choice, search: { ...HERE, env: {} }, signal });
+}
+
+async function write(out: string, video: VideoSource, ffmpeg: string | undefined = FFMPEG): Promise<void> {
+  await writeAll(await open(video, out, ffmpeg));
+}
+
+/** Every second frame from 2 on, to show that the frames in between are passed over. */
+async function writeAll(writer: OverlayWriter): Promise<void> {
   for (let index = 2; index < COUNT; index += 2) {
     const objects = index === 4 ? [] : [{ id: 3, text: "box", score: 0.9, mask: square(index * 4) }];
     await writer.write({ index, objects });
@@ -63,25 +73,34 @@ it("draws into a folder of pictures", async () => {
   expect(Math.abs((at(four, 26, 40)[0] as number) - 80)).toBeLessThan(4);
 });
 
-it("draws into a video, of even size where the frames are odd", async () => {
-  const video = await openVideo(
-    Array.from({ length: COUNT }, (_, n) => grey(n)),
-    { fps: 10 },
-  );
-  for (const ending of ["mp4", "mkv", "webm", "avi"]) {
-    const out = clipPath(`drawn.${ending}`);
-    await write(out, video);
-    const drawn = await openVideo(out, { ffmpeg: FFMPEG, decoder: "ffmpeg", rgb: true });
-    expect(drawn.info, ending).toMatchObject({ frameCount: 5, width: 98, height: 66 });
-    expect(drawn.info.fps, ending).toBeCloseTo(10, 1);
-    const { pixels } = await drawn.frame(2);
-    const [red = 0, green = 0] = at(pixels.data, 34, 45, 98);
-    expect(green - red, ending).toBeGreaterThan(40);
-    // Luma survives encoding within a few steps; the range is right: 90 stays 90.
-    expect(Math.abs((at(pixels.data, 80, 60, 98)[0] as number) - 90), ending).toBeLessThan(8);
-    await drawn.dispose();
-  }
-});
+const writers = [
+  { name: "an ffmpeg", program: FFMPEG },
+  { name: "node-av", program: null },
+];
+
+it.each(writers)(
+  "draws into a video with $name, of even size where the frames are odd",
+  async ({ program }) => {
+    const video = await openVideo(
+      Array.from({ length: COUNT }, (_, n) => grey(n)),
+      { fps: 10 },
+    );
+    for (const ending of ["mp4", "mov", "mkv", "webm", "avi"]) {
+      const out = clipPath(`drawn-${program ? "ffmpeg" : "node-av"}.${ending}`);
+      const writer = await open(video, out, program ?? undefined);
+      await writeAll(writer);
+      const drawn = await openVideo(out, { ffmpeg: FFMPEG, decoder: "ffmpeg", rgb: true });
+      expect(drawn.info, ending).toMatchObject({ frameCount: 5, width: 98, height: 66 });
+      expect(drawn.info.fps, ending).toBeCloseTo(10, 1);
+      const { pixels } = await drawn.frame(2);
+      const [red = 0, green = 0] = at(pixels.data, 34, 45, 98);
+      expect(green - red, ending).toBeGreaterThan(40);
+      // Luma survives encoding within a few steps; the range is right: 90 stays 90.
+      expect(Math.abs((at(pixels.data, 80, 60, 98)[0] as number) - 90), ending).toBeLessThan(8);
+      await drawn.dispose();
+    }
+  },
+);
 
 describe("ids and labels", () => {
   const [W, H] = [640, 480];
@@ -106,8 +125,7 @@ describe("ids and labels", () => {
     const data = new Uint8Array(W * H * 3).fill(128);
     const video = await openVideo([{ data, width: W, height: H, channels: 3 }]);
     const out = clipPath(`labels-${drawn++}${ending}`);
-    const signal = new AbortController().signal;
-    const writer = await OverlayWriter.open({ video, out, ffmpeg: FFMPEG, env: {}, signal });
+    const writer = await open(video, out, FFMPEG);
     await writer.write({
       index: 0,
       objects: objects.map(({ x = X, ...object }) => {
@@ -201,8 +219,7 @@ describe("ids and labels", () => {
     const data = new Uint8Array(W * H * 3).fill(128);
     const video = await openVideo([{ data, width: W, height: H, channels: 3 }]);
     const out = clipPath("nothing");
-    const signal = new AbortController().signal;
-    const writer = await OverlayWriter.open({ video, out, ffmpeg: undefined, env: {}, signal });
+    const writer = await open(video, out, undefined);
     const mask = Mask.fromBitmap(new Uint8Array(W * H), W, H);
     await writer.write({ index: 0, objects: [{ id: 3, text: "box", score: 0.9, mask }] });
     await writer.close();
@@ -211,33 +228,51 @@ describe("ids and labels", () => {
   });
 });
 
-it("says what is missing, and leaves no half of a file", async () => {
-  const video = await openVideo([grey(0), grey(1)]);
+describe("what cannot be written", () => {
+  const nothing = { env: { PATH: "" }, nodeAv: async () => undefined };
   const signal = new AbortController().signal;
-  const open = (out: string, ffmpeg: string | undefined) =>
-    OverlayWriter.open({ video, out, ffmpeg, env: { PATH: "" }, signal }).then(
-      () => "opened",
-      (error: unknown) => (Sam3Error.is(error) ? error.code : String(error)),
-    );
-  expect(await open(clipPath("a.mp4"), undefined)).toBe("DECODER_NOT_FOUND");
-  expect(await open(clipPath("a.xyz"), FFMPEG)).toBe("INVALID_ARGUMENT");
-  // A file is no folder to write into.
-  const file = clipPath("file");
-  await writeFile(file, "");
-  expect(await open(join(file, "folder"), undefined)).toBe("OUTPUT_FAILED");
-  expect(await open(join(file, "a.mp4"), FFMPEG)).toBe("OUTPUT_FAILED");
-  const out = clipPath("given-up.mp4");
-  const writer = await OverlayWriter.open({ video, out, ffmpeg: FFMPEG, env: {}, signal });
-  await writer.write({ index: 0, objects: [] });
-  await writer.abort();
-  await expect(stat(out)).rejects.toThrow(/ENOENT/);
-  await expect(stat(`${out}.partial`)).rejects.toThrow(/ENOENT/);
-  // An ffmpeg that dies.
-  const program = clipPath("dying");
-  await writeFile(program, `#!/bin/sh\ncase "$*" in *rawvideo*) exit 7;; esac\nexec ${FFMPEG} "$@"\n`);
-  await chmod(program, 0o755);
-  const dying = await OverlayWriter.open({ video, out, ffmpeg: program, env: {}, signal });
-  await dying.write({ index: 0, objects: [] }).catch(() => {});
-  await expect(dying.close()).rejects.toMatchObject({ code: "OUTPUT_FAILED" });
-  await dying.abort();
+  const codeOf = (error: unknown) => (Sam3Error.is(error) ? error.code : String(error));
+
+  it("is told by code", async () => {
+    const video = await openVideo([grey(0), grey(1)]);
+    const tryOut = (out: string, ffmpeg: string | undefined, search: DecoderSearch = nothing) =>
+      OverlayWriter.open({ video, out, choice: { decoder: "auto", ffmpeg }, search, signal }).then(
+        () => "opened",
+        codeOf,
+      );
+    expect(await tryOut(clipPath("a.mp4"), undefined)).toBe("DECODER_NOT_FOUND");
+    expect(await tryOut(clipPath("a.mp4"), "/no/ffmpeg")).toBe("DECODER_NOT_FOUND");
+    expect(await tryOut(clipPath("a.xyz"), FFMPEG)).toBe("INVALID_ARGUMENT");
+    // node-av comes without an ffmpeg.
+    expect(await tryOut(clipPath("alone.mp4"), undefined, { ...HERE, env: { PATH: "" } })).toBe("opened");
+    // A file is no folder to write into.
+    const file = clipPath("file");
+    await writeFile(file, "");
+    expect(await tryOut(join(file, "folder"), undefined)).toBe("OUTPUT_FAILED");
+    expect(await tryOut(join(file, "a.mp4"), FFMPEG)).toBe("OUTPUT_FAILED");
+    expect(await tryOut(join(file, "a.mp4"), undefined, HERE)).toBe("OUTPUT_FAILED");
+  });
+
+  it.each(writers)("leaves no half of a file: $name", async ({ program }) => {
+    const video = await openVideo([grey(0), grey(1)]);
+    const out = clipPath(`given-up-${program ? 1 : 2}.mp4`);
+    const writer = await open(video, out, program ?? undefined);
+    await writer.write({ index: 0, objects: [] });
+    await writer.abort();
+    await expect(stat(out)).rejects.toThrow(/ENOENT/);
+    await expect(stat(`${out}.partial`)).rejects.toThrow(/ENOENT/);
+    // A second time does nothing.
+    await writer.abort();
+  });
+
+  it("a program that dies", async () => {
+    const video = await openVideo([grey(0), grey(1)]);
+    const program = clipPath("dying");
+    await writeFile(program, `#!/bin/sh\ncase "$*" in *rawvideo*) exit 7;; esac\nexec ${FFMPEG} "$@"\n`);
+    await chmod(program, 0o755);
+    const dying = await open(video, clipPath("dying.mp4"), program);
+    await dying.write({ index: 0, objects: [] }).catch(() => {});
+    await expect(dying.close()).rejects.toMatchObject({ code: "OUTPUT_FAILED" });
+    await dying.abort();
+  });
 });

@@ -1,3 +1,5 @@
+import { Sam3Error } from "../../errors.js";
+
 /** Where drawn frames go, in their order. */
 export interface FrameSink {
   /** @param rgb interleaved, 8 bits, of the video's size */
@@ -14,4 +16,15 @@ export interface FrameFormat {
   readonly height: number;
   /** Frames per second, the average where the rate is variable. */
   readonly fps: number;
+}
+
+/** A video that is to be written. */
+export interface VideoSinkFormat extends FrameFormat {
+  readonly path: string;
+  readonly signal: AbortSignal;
+}
+
+/** `OUTPUT_FAILED` for a video. */
+export function cannotWriteVideo(path: string, why: string): Sam3Error {
+  return new Sam3Error("OUTPUT_FAILED", `${path} cannot be written: ${why}.`);
 }

@@ -4,10 +4,11 @@ import { Sam3Error } from "../../errors.js";
 import { canWriteText } from "../../image/overlay.js";
 import type { Mask } from "../../masks/mask.js";
 import { overlaySvg } from "../../masks/overlay-svg.js";
+import type { DecoderChoice, DecoderSearch } from "../sources/choose-decoder.js";
 import type { VideoFrame, VideoSource } from "../sources/video-source.js";
-import { openFfmpegSink } from "./ffmpeg-sink.js";
 import { openFolderSink } from "./folder-sink.js";
 import type { FrameSink } from "./frame-sink.js";
+import { openVideoSink } from "./video-sink.js";
 
 /** What is drawn on one frame. */
 export interface OverlayFrame {
@@ -26,9 +27,9 @@ export interface OverlayWriterOptions {
   readonly video: VideoSource;
   /** A video file, or a folder for pictures. */
   readonly out: string;
-  /** The ffmpeg that writes videos; looked for on the path when undefined. */
-  readonly ffmpeg: string | undefined;
-  readonly env: NodeJS.ProcessEnv;
+  /** What writes videos. */
+  readonly choice: DecoderChoice;
+  readonly search: DecoderSearch;
   readonly signal: AbortSignal;
 }
 
@@ -54,13 +55,13 @@ export class OverlayWriter {
   }
 
   /** Throws `DECODER_NOT_FOUND`, `UNSUPPORTED`, `INVALID_ARGUMENT` and `OUTPUT_FAILED`. */
-  static async open({ video, out, ffmpeg, env, signal }: OverlayWriterOptions): Promise<OverlayWriter> {
+  static async open({ video, out, choice, search, signal }: OverlayWriterOptions): Promise<OverlayWriter> {
     const { width, height, fps } = video.info;
     const format = { width, height, fps: fps ?? 25 };
     const sink =
       extname(out) === ""
         ? await openFolderSink(out, format)
-        : await openFfmpegSink({ ...format, path: out, ffmpeg, env, signal });
+        : await openVideoSink({ ...format, path: out, signal }, choice, search);
     return new OverlayWriter(video, sink, signal, await canWriteText());
   }
 
