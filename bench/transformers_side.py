@@ -1,7 +1,9 @@
 """The Python side of transformers.mjs: python transformers_side.py CHECKPOINT THREADS
 
-Reads lines of {"file", "texts"}, answers each with the milliseconds of every stage: the eager model of transformers, its
-image encoder once for both texts, masks resized to the picture's size.
+The eager model of transformers, masks resized to the picture's size. Reads lines of
+- {"file", "texts"}: two texts on one picture, the image encoder once for both; answers with the milliseconds of every stage
+- {"files", "texts", "atOnce"}: a text each on pictures of one size, so many pictures in one forward
+and the number of objects of each.
 """
 
 import json
@@ -27,6 +29,7 @@ model, _ = load_transformers(folder)
 use_our_roi_align()
 tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 resolution = model.config.vision_config.backbone_config.image_size
+pad_token = model.config.text_config.pad_token_id
 
 
 class Clock:
@@ -41,16 +44,23 @@ class Clock:
         return ms
 
 
+def read(file):
+    return torch.from_numpy(np.array(Image.open(file).convert("RGB")))
+
+
 @torch.no_grad()
-def segment(vision, text, height, width):
-    """Objects of one text on an encoded picture, every query of them."""
-    ids = torch.tensor([tokenizer.encode(text).ids])
+def segment(vision, texts, height, width):
+    """Numbers of objects of a text on each encoded picture, every query of them."""
+    encoded = [tokenizer.encode(text).ids for text in texts]
+    longest = max(map(len, encoded))
+    ids = torch.tensor([row + [pad_token] * (longest - len(row)) for row in encoded])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in encoded])
     output = model(
         vision_embeds=vision,
         input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        input_boxes=torch.zeros(1, 1, 4),
-        input_boxes_labels=torch.full((1, 1), PADDING_BOX_LABEL),
+        attention_mask=mask,
+        input_boxes=torch.zeros(len(texts), 1, 4),
+        input_boxes_labels=torch.full((len(texts), 1), PADDING_BOX_LABEL),
     )
     raw = {
         "logits": output.pred_logits,
@@ -59,28 +69,46 @@ def segment(vision, text, height, width):
         "masks": output.pred_masks,
         "semantic": output.semantic_seg,
     }
-    return len(finish(raw, height, width, threshold=-1.0)["final_scores"])
+    prompts = finish(raw, height, width, threshold=-1.0)["final_prompt"]
+    return prompts.bincount(minlength=len(texts)).tolist()
 
 
 @torch.no_grad()
 def measure(file, texts):
     clock = Clock()
-    picture = torch.from_numpy(np.array(Image.open(file).convert("RGB")))
+    picture = read(file)
     height, width = picture.shape[:2]
     decode = clock.lap()
     pixels = preprocess(picture, resolution)
     vision = model.get_vision_features(pixel_values=pixels)
     encode = clock.lap()
-    first = segment(vision, texts[0], height, width)
+    first = segment(vision, texts[:1], height, width)
     segmented = clock.lap()
-    second = segment(vision, texts[1], height, width)
+    second = segment(vision, texts[1:], height, width)
     again = clock.lap()
     return {
         "ms": {"decode": decode, "encode": encode, "first": decode + encode + segmented, "second": again},
-        "objects": [first, second],
+        "objects": first + second,
     }
+
+
+@torch.no_grad()
+def segment_all(files, texts, at_once):
+    """Numbers of objects of a text on each picture."""
+    objects = []
+    for begin in range(0, len(files), at_once):
+        pictures = [read(file) for file in files[begin : begin + at_once]]
+        height, width = pictures[0].shape[:2]
+        pixels = torch.cat([preprocess(picture, resolution) for picture in pictures])
+        vision = model.get_vision_features(pixel_values=pixels)
+        objects += segment(vision, texts[begin : begin + at_once], height, width)
+    return {"objects": objects}
 
 
 for line in sys.stdin:
     request = json.loads(line)
-    print(json.dumps(measure(request["file"], request["texts"])), flush=True)
+    if "files" in request:
+        answer = segment_all(request["files"], request["texts"], request["atOnce"])
+    else:
+        answer = measure(request["file"], request["texts"])
+    print(json.dumps(answer), flush=True)
