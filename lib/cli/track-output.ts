@@ -6,6 +6,7 @@ import type { FrameResult, FrameResultJson } from "../video/frame-result.js";
 import type { VideoInfo } from "../video/sources/video-source.js";
 import type { OverlayWriter } from "../video/writer/overlay-writer.js";
 import type { Io } from "./command.js";
+import { WaitingFrames } from "./waiting-frames.js";
 
 /** The first line that `--json` writes. */
 export interface TrackHeader {
@@ -49,11 +50,11 @@ export class JsonLines {
   }
 }
 
-/** Draws results as they come; those that go backward wait until all are there, as run lengths. */
+/** Draws results as they come; those that go backward wait until all are there. */
 export class OverlayOutput {
   readonly #writer: OverlayWriter;
   readonly #forward: boolean;
-  readonly #waiting: FrameResultJson[] = [];
+  readonly #waiting = new WaitingFrames();
 
   constructor(writer: OverlayWriter, forward: boolean) {
     this.#writer = writer;
@@ -62,23 +63,25 @@ export class OverlayOutput {
 
   async write(frame: FrameResult): Promise<void> {
     if (this.#forward) await this.#writer.write(frame);
-    else this.#waiting.push(frame.toJSON());
+    else await this.#waiting.add(frame.toJSON());
   }
 
   /** @param onFrame is called with how many of the waiting frames were drawn, and how many there are */
   async close(onFrame: (done: number, total: number) => void): Promise<void> {
-    this.#waiting.sort((a, b) => a.frame - b.frame);
-    for (const [i, { frame, objects }] of this.#waiting.entries()) {
+    let done = 0;
+    for await (const { frame, objects } of this.#waiting.inOrder()) {
       await this.#writer.write({
         index: frame,
         objects: objects.map(({ id, text, score, mask }) => ({ id, text, score, mask: Mask.fromRle(mask) })),
       });
-      onFrame(i + 1, this.#waiting.length);
+      onFrame(++done, this.#waiting.count);
     }
+    await this.#waiting.dispose();
     await this.#writer.close();
   }
 
   async abort(): Promise<void> {
+    await this.#waiting.dispose();
     await this.#writer.abort();
   }
 }

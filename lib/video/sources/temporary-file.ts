@@ -16,6 +16,11 @@ export interface TemporaryFile {
   remove(): Promise<void>;
 }
 
+/** One that is open for writing and reading; who removes it closes it first. */
+export interface OpenTemporaryFile extends TemporaryFile {
+  readonly file: FileHandle;
+}
+
 /** Bounds of a stream that is kept. */
 export interface SpoolOptions {
   readonly maxBytes: number;
@@ -32,7 +37,7 @@ export async function spool(
   stream: AsyncIterable<unknown>,
   { maxBytes, stallTimeoutMs, signal }: SpoolOptions,
 ): Promise<TemporaryFile> {
-  const { file, path, remove } = await create();
+  const { file, path, remove } = await createTemporaryFile();
   let bytes = 0;
   try {
     // Ahead by one chunk: reading and writing at the same time.
@@ -90,7 +95,8 @@ async function write(file: FileHandle, chunk: Uint8Array): Promise<void> {
   }
 }
 
-async function create(): Promise<TemporaryFile & { readonly file: FileHandle }> {
+/** Makes an empty file in a folder of its own, which only this user can read. */
+export async function createTemporaryFile(): Promise<OpenTemporaryFile> {
   const folder = await mkdtemp(join(tmpdir(), "sam3-video-"));
   folders.add(folder);
   if (!atExit) {
@@ -102,7 +108,7 @@ async function create(): Promise<TemporaryFile & { readonly file: FileHandle }> 
   const path = join(folder, "video");
   return {
     path,
-    file: await open(path, "w"),
+    file: await open(path, "w+"),
     remove: async () => {
       folders.delete(folder);
       // Windows refuses while something still has it open.
