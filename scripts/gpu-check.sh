@@ -7,7 +7,8 @@
 #
 # It builds the addon against the torch of a Python, runs the native tests and the parity tests on the device, and prints
 # a table: milliseconds per stage for mini and for a full-size model of random weights in fp32 and bf16, the most memory
-# in use, how many objects equal the CPU's. Exit code 0 only when nothing failed.
+# in use, how many objects equal the CPU's, the frames a second that 1, 5, 20 and 64 objects are followed at. Exit code 0
+# only when nothing failed.
 #
 # The machine must have: Linux with glibc on x64 or arm64; an NVIDIA GPU with its driver; a Python (3.10 or newer) with
 # torch 2.11 or newer built for CUDA, transformers 5.17 or newer, safetensors, tokenizers, numpy and pillow; a C++20
@@ -21,7 +22,8 @@
 # and copy that file to the same place in the checkout on the GPU machine. Where it lies it is used, unless --node names
 # another Node; node_modules and dist are unpacked from it only where the checkout has none of its own.
 #
-# --device cpu    everything but CUDA itself, for a machine without a GPU; with --size small it takes a few minutes
+# --device cpu    everything but CUDA itself, for a machine without a GPU; with --size small it takes a few minutes, and
+#                 else follows 1 and 2 objects only
 # --size small    a tiny random model in place of the full-size one
 # --tests         only the native tests whose name holds this
 # --built         a folder whose build/Release holds the addon and build/tests the native tests, built already with the
@@ -155,20 +157,19 @@ preload=''
 LD_LIBRARY_PATH="$SAM3_LIBTORCH/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" LD_PRELOAD="$preload" SAM3_TEST_DEVICE="$device" \
   "$built/build/tests/core_tests" "$fixtures" "$tests" || failures=$((failures + 1))
 
-step "parity, times, memory and objects on $device"
+# On a processor following only tries the programs out.
+objects=1,5,20,64 tracking_rounds=$rounds
+if [[ $device == cpu ]]; then
+  tracking_rounds=1
+  [[ $size == small ]] || objects=1,2
+fi
+step "parity, times, memory, objects and frames a second on $device"
 mkdir -p "$work/reference/concepts" "$work/reference/objects"
 "$python" test/unit/parity_reference.py "$fixtures" "$work/reference/concepts"
 "$python" test/unit/object_parity_reference.py "$work/reference/objects"
-"$node" scripts/gpu/check.mjs --device "$device" --rounds "$rounds" --fixtures "$fixtures" \
-  --reference "$work/reference" --report "$report" "${bundles[@]}" || failures=$((failures + 1))
-
-# On a processor this only tries the script out.
-objects=1,5,20,64
-[[ $device != cpu ]] || objects=1,2
-step "frames a second at $objects objects on $device"
-for bundle in "${bundles[@]}"; do
-  "$node" scripts/gpu/tracking.mjs "$bundle" "$device" "$rounds" "$objects" || failures=$((failures + 1))
-done
+"$node" scripts/gpu/check.mjs --device "$device" --rounds "$rounds" --objects "$objects" \
+  --tracking-rounds "$tracking_rounds" --fixtures "$fixtures" --reference "$work/reference" --report "$report" \
+  "${bundles[@]}" || failures=$((failures + 1))
 
 ((failures == 0)) || fail 'something failed, see above'
 echo 'gpu-check: all good'

@@ -1,5 +1,6 @@
-// Everything of gpu-check.sh that needs Node: parity, times, memory, objects; prints the table and says what failed.
-//   node check.mjs --device cuda:0 --rounds 20 --fixtures <folder> --reference <folder> --report <file> <bundle>…
+// Everything of gpu-check.sh that needs Node: parity, times, memory, objects, tracking; prints the table and says what failed.
+//   node check.mjs --device cuda:0 --rounds 20 --objects 1,5,20,64 --tracking-rounds 20 --fixtures <folder>
+//     --reference <folder> --report <file> <bundle>…
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -13,6 +14,8 @@ const { values: options, positionals: folders } = parseArgs({
   options: {
     device: { type: "string" },
     rounds: { type: "string" },
+    objects: { type: "string" },
+    "tracking-rounds": { type: "string" },
     fixtures: { type: "string" },
     reference: { type: "string" },
     report: { type: "string" },
@@ -50,8 +53,9 @@ for (const folder of folders) {
   console.error(`${label} on ${device} …`);
   const stages = run("stages.mjs", folder, device, rounds);
   const found = run("found.mjs", folder, device, rounds);
+  const tracking = run("tracking.mjs", folder, device, options["tracking-rounds"], options.objects);
   if (!stages || !found) continue;
-  measured.push({ label, stages, found });
+  measured.push({ label, stages, found, tracking });
   const { expected, equal, scoreDifference } = found;
   if (expected === 0) wrong.push(`${label}: the CPU found nothing to compare with`);
   if (manifest.dtype === "fp32") {
@@ -66,7 +70,7 @@ for (const folder of folders) {
     wrong.push(`${label}: the second text costs ${(100 * share).toFixed(0)} % of the first`);
 }
 
-const text = `${measured.length > 0 ? table(measured) : "nothing could be measured"}\n\n${describeParity(parity)}\n${describeObjectParity(objects)}\n`;
+const text = `${measured.length > 0 ? table(measured, options.objects.split(",")) : "nothing could be measured"}\n\n${describeParity(parity)}\n${describeObjectParity(objects)}\n`;
 console.log(`\n${text}`);
 if (options.report) writeFileSync(options.report, text);
 for (const what of wrong) console.log(`FAILED ${what}`);

@@ -14,8 +14,12 @@ const STAGES = {
 const ms = (value) => value.toFixed(Math.abs(value) < 10 ? 2 : 1);
 const mb = (bytes) => (bytes === null ? "not known" : `${(bytes / 2 ** 20).toFixed(0)} MiB`);
 
-/** One column per bundle, one row per figure; times are medians in milliseconds. */
-export function table(measured) {
+/**
+ * One column per bundle, one row per figure; times are medians in milliseconds.
+ *
+ * @param objects numbers of objects that were followed
+ */
+export function table(measured, objects) {
   const { device, deviceName, torch } = measured[0].stages;
   const row = (name, value) => `| ${name} | ${measured.map(value).join(" | ")} |`;
   return [
@@ -33,6 +37,15 @@ export function table(measured) {
     row("most memory in use", ({ stages }) => mb(stages.peakBytes)),
     row("objects equal to the CPU's", ({ found }) => `${found.equal} of ${found.expected}`),
     row("largest difference of their scores", ({ found }) => found.scoreDifference.toExponential(1)),
+    ...objects.map((count) =>
+      row(
+        `frames a second, objects followed: ${count}`,
+        ({ tracking }) => tracking?.framesPerSecond[count] ?? "failed",
+      ),
+    ),
+    row("most memory in use while following", ({ tracking }) =>
+      tracking ? mb(tracking.peakBytes) : "failed",
+    ),
   ].join("\n");
 }
 

@@ -92,7 +92,7 @@ async function measure(count) {
 
 const framesPerSecond = {};
 for (const count of counts.split(",").map(Number)) {
-  framesPerSecond[count] = Number((1000 / (await measure(count))).toFixed(2));
+  framesPerSecond[count] = Number((1000 / (await measure(count))).toPrecision(3));
 }
 const { peakBytes } = replica.memory();
 await replica.close();

@@ -50,6 +50,13 @@ def test_everything_but_cuda(addon_of_this_torch, tmp_path):
         assert stage in text
     assert "objects in 16 pictures" in text
     assert "From file and clicks to masks: " in text
+    # Printed as well as kept: mini and both models of random weights, at every number of objects.
+    assert text.strip() in done.stdout
+    for count in (1, 5, 20, 64):
+        row = next(line for line in text.splitlines() if line.startswith(f"| frames a second, objects followed: {count} |"))
+        rates = [float(cell) for cell in row.split("|")[2:-1]]
+        assert len(rates) == 3 and all(rate > 0 for rate in rates), row
+    assert "| most memory in use while following | " in text
 
 
 @pytest.mark.parametrize(
