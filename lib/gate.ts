@@ -6,18 +6,20 @@ export interface GateLimits {
   readonly atOnce: number;
   /** While those inside weigh more than this together, nobody else is let in. */
   readonly maxWeight?: number;
-  /** Most callers in line; `full` is thrown to one more. */
-  readonly maxWaiting?: number;
-  readonly full?: (waiting: number) => Error;
   /** Most milliseconds in line, after which `late` is thrown; 0 = as long as it takes. */
   readonly timeoutMs?: number;
   readonly late?: (waitedMs: number) => Error;
 }
 
+interface InLine {
+  readonly weight: number;
+  readonly admit: () => void;
+}
+
 /** Lets a limited number of callers work at a time; the others wait in line, holding nothing but their place. */
 export class Gate {
   readonly #limits: GateLimits;
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: InLine[] = [];
   #inside = 0;
   #weight = 0;
 
@@ -31,19 +33,22 @@ export class Gate {
   }
 
   /**
-   * Runs `work` when there is room; it may say what it weighs once it knows. Rejects with the signal's reason when it is
-   * aborted in line.
+   * Runs `work` when there is room. Rejects with the signal's reason when it is aborted in line.
+   *
+   * @param work may correct what it weighs once it knows
+   * @param weight what it weighs as far as is known before; counted from the moment it is let in
    */
   async pass<T>(
     signal: AbortSignal | undefined,
     work: (weigh: (weight: number) => void) => Promise<T>,
+    weight = 0,
   ): Promise<T> {
-    await this.#enter(signal);
-    let own = 0;
+    await this.#enter(signal, weight);
+    let own = weight;
     try {
-      return await work((weight) => {
-        this.#weight += weight - own;
-        own = weight;
+      return await work((known) => {
+        this.#weight += known - own;
+        own = known;
       });
     } finally {
       this.#inside--;
@@ -60,22 +65,27 @@ export class Gate {
     );
   }
 
+  #letIn(weight: number): void {
+    this.#inside++;
+    this.#weight += weight;
+  }
+
   #admit(): void {
-    while (this.#waiting.length > 0 && this.#hasRoom()) {
-      this.#inside++;
-      this.#waiting.shift()?.();
+    while (this.#hasRoom()) {
+      const next = this.#waiting.shift();
+      if (!next) return;
+      this.#letIn(next.weight);
+      next.admit();
     }
   }
 
-  async #enter(signal: AbortSignal | undefined): Promise<void> {
+  async #enter(signal: AbortSignal | undefined, weight: number): Promise<void> {
     throwIfAborted(signal);
     if (this.#waiting.length === 0 && this.#hasRoom()) {
-      this.#inside++;
+      this.#letIn(weight);
       return;
     }
-    const { maxWaiting, full, timeoutMs = 0, late } = this.#limits;
-    if (maxWaiting !== undefined && full && this.#waiting.length >= maxWaiting)
-      throw full(this.#waiting.length);
+    const { timeoutMs = 0, late } = this.#limits;
     const since = performance.now();
     await new Promise<void>((resolve, reject) => {
       const over = () => {
@@ -84,19 +94,22 @@ export class Gate {
       };
       const leave = (error: unknown) => {
         over();
-        this.#waiting.splice(this.#waiting.indexOf(admit), 1);
+        this.#waiting.splice(this.#waiting.indexOf(inLine), 1);
         reject(error);
       };
-      const admit = () => {
-        over();
-        resolve();
+      const inLine: InLine = {
+        weight,
+        admit: () => {
+          over();
+          resolve();
+        },
       };
       const timer =
         timeoutMs > 0 && late
           ? setTimeout(() => leave(late(performance.now() - since)), timeoutMs)
           : undefined;
       const forget = onAbort(signal, () => leave(signal?.reason));
-      this.#waiting.push(admit);
+      this.#waiting.push(inLine);
     });
   }
 }

@@ -7,6 +7,7 @@ import { FeatureCache } from "./cache/feature-cache.js";
 import { toSam3Error } from "./caller.js";
 import type { BatchLimits } from "./devices/batch-queue.js";
 import { planReplicas, type ReplicaPlan } from "./devices/device-list.js";
+import { DeviceMemory } from "./devices/device-memory.js";
 import { DevicePool } from "./devices/device-pool.js";
 import { Engine } from "./devices/engine.js";
 import { type Kept, PictureFeatures } from "./devices/kept-features.js";
@@ -87,10 +88,12 @@ export async function loadEngine(
 
   const meter = new Meter();
   const limits = batchLimits(settings);
+  const { maxQueue } = settings;
+  const deviceBytes = settings.deviceMemoryMb === undefined ? undefined : settings.deviceMemoryMb * MB;
   const cache = new FeatureCache<Kept>({
     deviceBytes:
       settings.maxCacheSizeMb === undefined
-        ? defaultCacheBytes(plans, modelBytes)
+        ? defaultCacheBytes(plans, modelBytes, deviceBytes)
         : settings.maxCacheSizeMb * MB,
     hostBytes: settings.maxCpuCacheSizeMb * MB,
     ttlMs: settings.cacheTtlSeconds * 1000,
@@ -114,11 +117,10 @@ export async function loadEngine(
     logger,
     meter,
     limits,
+    maxQueue,
     bundle: verified,
     modelBytes,
-    deviceBytes: settings.deviceMemoryMb === undefined ? undefined : settings.deviceMemoryMb * MB,
-    heldOn: (device) => pool.heldOn(device),
-    makeRoom: (replica) => cache.evict((kept) => kept.replica === replica),
+    memory: new DeviceMemory(deviceBytes, (device) => cache.evict((it) => it.replica.device?.id === device)),
     onFault: (replica) => cache.drop((kept) => kept.replica === replica),
     warmUp: settings.warmUp ? (replica) => warmUp(replica, manifest, tokenizer) : undefined,
     onPart: (part) => {
@@ -142,6 +144,7 @@ export async function loadEngine(
     cacheEnabled: settings.featureCache,
     meter,
     limits,
+    maxQueue,
     callTimeoutMs: settings.callTimeoutMs,
     bundleId: idOf(manifest),
     video: settings,
@@ -163,13 +166,20 @@ export async function loadEngine(
 }
 
 /**
- * What the cache may hold where nobody said: 4 GB, or half of what the tightest device has free beside its models. On the
- * CPU there is no error to recover from when memory ends: the system ends the process.
+ * What the cache may hold where nobody said: 4 GB, or half of what the tightest device leaves beside its models, by what
+ * it has free and by the budget. On the CPU there is no error to recover from when memory ends: the system ends the
+ * process.
  */
-function defaultCacheBytes(plans: readonly ReplicaPlan[], modelBytes: number): number {
+function defaultCacheBytes(
+  plans: readonly ReplicaPlan[],
+  modelBytes: number,
+  deviceBytes = Number.POSITIVE_INFINITY,
+): number {
   const left = new Map<string, number>();
   for (const { device } of plans) {
-    if (device) left.set(device.id, (left.get(device.id) ?? device.freeBytes) - modelBytes);
+    if (!device) continue;
+    const before = left.get(device.id) ?? Math.min(device.freeBytes, deviceBytes);
+    left.set(device.id, before - modelBytes);
   }
   return Math.max(
     0,
@@ -178,11 +188,11 @@ function defaultCacheBytes(plans: readonly ReplicaPlan[], modelBytes: number): n
 }
 
 function batchLimits(settings: Settings): Record<"encode" | "decode", BatchLimits> {
-  const { batchDelayMs: maxDelayMs, maxQueue, queueTimeoutMs } = settings;
-  const shared = { maxDelayMs, maxQueue, queueTimeoutMs };
+  const { maxEncodeBatch, maxDecodeBatch, batchDelayMs, encodeDelayMs, decodeDelayMs, queueTimeoutMs } =
+    settings;
   return {
-    encode: { ...shared, maxBatch: settings.maxEncodeBatch },
-    decode: { ...shared, maxBatch: settings.maxDecodeBatch },
+    encode: { maxBatch: maxEncodeBatch, maxDelayMs: encodeDelayMs ?? batchDelayMs, queueTimeoutMs },
+    decode: { maxBatch: maxDecodeBatch, maxDelayMs: decodeDelayMs ?? batchDelayMs, queueTimeoutMs },
   };
 }
 

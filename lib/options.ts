@@ -60,7 +60,11 @@ export interface LoadOptions {
   readonly maxDecodeBatch?: number | undefined;
   /** Most milliseconds that work waits on an idle device for calls that are on their way. */
   readonly batchDelayMs?: number | undefined;
-  /** Most pictures or prompts that wait; a further call fails with `QUEUE_FULL`. */
+  /** The same for the image encoder alone. */
+  readonly encodeDelayMs?: number | undefined;
+  /** The same for the text encoder and the decoders alone. */
+  readonly decodeDelayMs?: number | undefined;
+  /** Most calls that wait; a further one fails with `QUEUE_FULL`. */
   readonly maxQueue?: number | undefined;
   /** Most milliseconds in a queue, after which a call fails with `TIMEOUT`; 0 = as long as it takes. */
   readonly queueTimeoutMs?: number | undefined;
@@ -127,6 +131,8 @@ export interface Settings {
   readonly maxEncodeBatch: number;
   readonly maxDecodeBatch: number;
   readonly batchDelayMs: number;
+  readonly encodeDelayMs: number | undefined;
+  readonly decodeDelayMs: number | undefined;
   readonly maxQueue: number;
   readonly queueTimeoutMs: number;
   readonly callTimeoutMs: number;

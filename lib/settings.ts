@@ -158,12 +158,26 @@ export const SETTINGS = {
       "Most milliseconds that work waits on an idle device for other calls that are on their way. A lone call does not wait.",
     schema: whole(0, 10_000),
   },
+  encodeDelayMs: {
+    env: "SAM3_ENCODE_DELAY_MS",
+    type: "ms, 0–10000",
+    fallback: "`batchDelayMs`",
+    meaning: "The same for pictures at the image encoder alone.",
+    schema: whole(0, 10_000),
+  },
+  decodeDelayMs: {
+    env: "SAM3_DECODE_DELAY_MS",
+    type: "ms, 0–10000",
+    fallback: "`batchDelayMs`",
+    meaning: "The same for prompts at the text encoder and the decoders alone.",
+    schema: whole(0, 10_000),
+  },
   maxQueue: {
     env: "SAM3_MAX_QUEUE",
     type: "1–1000000",
     fallback: "`1024`",
     meaning:
-      "Most pictures, and most prompts on a replica, that wait; a further call fails with `QUEUE_FULL`.",
+      "Most calls that wait, beside those whose batches are at work: of those that bring a picture, and at each replica of those on encoded ones. A further one fails with `QUEUE_FULL` before anything is done for it. A call counts as one, however many prompts it has; of a batch of pictures each does.",
     schema: whole(1, 1_000_000),
   },
   queueTimeoutMs: {
@@ -171,7 +185,7 @@ export const SETTINGS = {
     type: "ms",
     fallback: "`0`: as long as it takes",
     meaning:
-      "Most milliseconds that a picture or prompt waits for its turn; after that the call fails with `TIMEOUT`.",
+      "Most milliseconds that a picture or prompt waits for its turn in any one line, that of reading included; after that the call fails with `TIMEOUT`.",
     schema: whole(0, 2 ** 31 - 1),
   },
   callTimeoutMs: {
@@ -200,7 +214,8 @@ export const SETTINGS = {
   maxCacheSizeMb: {
     env: "MAX_CACHE_SIZE_MB",
     type: "MB",
-    fallback: "`4096`, but at most half of what the devices have free beside the model",
+    fallback:
+      "`4096`, but at most half of what the devices have free, or `deviceMemoryMb` leaves, beside the model",
     meaning: "Most memory of kept features on the devices, all together; least recently used ones go first.",
     schema: megabytes,
   },

@@ -7,8 +7,6 @@ export interface BatchLimits {
   readonly maxBatch: number;
   /** Most milliseconds an item waits for others while the device is idle. */
   readonly maxDelayMs: number;
-  /** Most items of a stage that wait; more calls are refused. */
-  readonly maxQueue: number;
   /** Most milliseconds an item waits for its turn; 0 = as long as it takes. */
   readonly queueTimeoutMs: number;
 }
@@ -58,7 +56,8 @@ const DEPTH = 2;
  * Gathers what a replica is asked into batches, each stage apart. While the device works, items wait and gather by
  * themselves. While it is idle, an item waits for others only if some are known to be on their way (`expect`), and never
  * longer than the delay; a lone call is not held up. Older calls go first, so that what was begun is finished before
- * more is begun: a thousand calls must not hold a thousand pictures' features.
+ * more is begun: a thousand calls must not hold a thousand pictures' features. How many may wait is decided where calls
+ * come in (`Admission`): an item of a call that was let in is never refused.
  */
 export class BatchQueue<S extends string> {
   readonly #limits: (stage: S) => BatchLimits;
@@ -97,17 +96,6 @@ export class BatchQueue<S extends string> {
 
   waiting(stage: S): number {
     return this.#waiting.get(stage)?.length ?? 0;
-  }
-
-  /**
-   * Refuses when the queue of a stage is full.
-   *
-   * @throws {Sam3Error} `QUEUE_FULL`
-   */
-  assertRoom(stage: S): void {
-    const waiting = this.waiting(stage);
-    const { maxQueue } = this.#limits(stage);
-    if (waiting >= maxQueue) throw queueFull(stage, waiting, maxQueue);
   }
 
   /** Says that an item will come to a stage soon; call what is returned when it has come, or will not. */
@@ -260,15 +248,6 @@ export class BatchQueue<S extends string> {
 
 function oldestOf(line: readonly Waiting[]): number {
   return line.reduce((oldest, { since }) => Math.min(oldest, since), Number.POSITIVE_INFINITY);
-}
-
-/** The error of a call that finds a queue full. */
-export function queueFull(stage: string, waiting: number, maxQueue: number): Sam3Error {
-  return new Sam3Error(
-    "QUEUE_FULL",
-    `${waiting} calls are waiting at "${stage}" and ${maxQueue} is the limit. Try again later, send less at once, add devices or replicas, or raise maxQueue (SAM3_MAX_QUEUE).`,
-    { details: { stage, waiting, maxQueue } },
-  );
 }
 
 /** The error of an item that waited too long for its turn. */

@@ -1,6 +1,5 @@
 import { Sam3Error } from "../errors.js";
 import { sam3Closed } from "./disposed.js";
-import { tooLittleMemory } from "./memory-errors.js";
 import type { Replica, ReplicaState, Stage } from "./replica.js";
 
 /** How a Sam3 is doing. */
@@ -89,7 +88,8 @@ export class DevicePool {
 
   /**
    * A place for a session that keeps `bytes` on its device: where the fewest sessions are, of the replicas that are
-   * named (by their own names, or all of a device by its id).
+   * named (by their own names, or all of a device by its id). Where they do not fit, kept features that nobody uses
+   * make room.
    *
    * @throws {Sam3Error} `DEVICE_MEMORY` when no replica has so much left, `DEVICE_UNKNOWN` for a name that is none
    */
@@ -103,25 +103,23 @@ export class DevicePool {
       if (!replica) throw refusal ?? this.#noneLeft(allowed);
       // Counted before anything is waited for, so that sessions opened together spread.
       replica.sessions++;
-      replica.reservedBytes += bytes;
-      const release = once(() => {
-        replica.sessions--;
-        replica.reservedBytes -= bytes;
-      });
       try {
         await replica.load();
-        // What is set aside for itself is in the account already.
-        const { freeBytes, byBudget } = replica.room();
-        const free = freeBytes + bytes;
-        if (bytes <= free) return { replica, release };
-        refusal = tooLittleMemory(`A session on ${replica.name}`, bytes, Math.max(0, free), byBudget);
+        refusal = await replica.reserve(bytes);
+        if (!refusal) {
+          const release = () => {
+            replica.sessions--;
+            replica.reservedBytes -= bytes;
+          };
+          return { replica, release: once(release) };
+        }
       } catch (error) {
         if (replica.required || this.#closed) {
-          release();
+          replica.sessions--;
           throw error;
         }
       }
-      release();
+      replica.sessions--;
       avoid.add(replica);
     }
   }
@@ -138,13 +136,6 @@ export class DevicePool {
     const usable = this.#closed ? [] : this.replicas.filter((it) => it.usable);
     const status = usable.length === 0 ? "unavailable" : reasons.length > 0 ? "degraded" : "ready";
     return { status, reasons, replicas };
-  }
-
-  /** Bytes that replicas hold on a device. */
-  heldOn(deviceId: string): number {
-    return this.replicas
-      .filter(({ device }) => device?.id === deviceId)
-      .reduce((sum, { heldBytes }) => sum + heldBytes, 0);
   }
 
   async close(): Promise<void> {

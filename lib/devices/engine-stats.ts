@@ -9,7 +9,7 @@ import type { ReplicaState, Stage } from "./replica.js";
 export interface Sam3Stats {
   /** Public calls by operation. */
   readonly calls: Readonly<Record<string, CallCounts>>;
-  /** Pictures that wait to be decoded. */
+  /** Pictures that wait to be read or to be decoded. */
   readonly picturesWaiting: number;
   readonly replicas: readonly ReplicaStats[];
   readonly cache: CacheStats;

@@ -11,12 +11,13 @@ import type { Logger } from "../logger.js";
 import type { Meter } from "../metrics/meter.js";
 import type { NativeConceptObjects, NativeObjectMasks } from "../native/addon.js";
 import type { Settings } from "../options.js";
-import { type Asker, type BatchLimits, queueFull, queueTimeout } from "./batch-queue.js";
+import type { Asker, BatchLimits } from "./batch-queue.js";
 import type { DevicePool, Health, SessionPlace } from "./device-pool.js";
 import { sam3Closed } from "./disposed.js";
 import { engineStats, type Sam3Stats } from "./engine-stats.js";
 import { type Kept, PictureFeatures, TextFeatures } from "./kept-features.js";
 import { Lease } from "./lease.js";
+import { PictureLine } from "./picture-line.js";
 import type { Stage } from "./replica.js";
 import type { ConceptRequest, ObjectRequest, PictureRequest, Settled } from "./requests.js";
 
@@ -32,6 +33,8 @@ export interface EngineParts {
   readonly cacheEnabled: boolean;
   readonly meter: Meter;
   readonly limits: Readonly<Record<"encode" | "decode", BatchLimits>>;
+  /** Most calls that wait: of those that bring a picture, and at each replica of those on encoded ones. */
+  readonly maxQueue: number;
   /** Milliseconds of a call that names none; 0 = no end. */
   readonly callTimeoutMs: number;
   /** Names the bundle's content, so that features of another one are never taken for its own. */
@@ -54,12 +57,10 @@ export type VideoSettings = Pick<
   | "maxVideoMb"
 >;
 
-/** Decoded pictures may wait for the encoder until they weigh this; a thousand calls must not decode a thousand pictures. */
-const MAX_DECODED_BYTES = 256 * 2 ** 20;
-
 /** What of a call goes with its work. */
 type Asking = Pick<Call, "signal" | "startedAt">;
 type Size = { readonly width: number; readonly height: number };
+const nothing = () => {};
 
 // The safety net for a model that was never closed.
 const abandoned = new FinalizationRegistry<Pick<EngineParts, "pool" | "cache" | "logger" | "manifest">>(
@@ -85,9 +86,9 @@ export class Engine {
   readonly maxPixels: number;
   readonly video: VideoSettings;
   readonly bundleId: string;
+  /** Where pictures come in. */
+  readonly pictures: PictureLine;
   readonly #parts: EngineParts;
-  /** Pictures that are decoded and not encoded yet. */
-  readonly #decoded: Gate;
   /** Checks of sizes that are not known yet, by content hash. */
   readonly #looks = new Map<string | PictureRequest, Set<(size: Size) => void>>();
   readonly #idPrefix = randomBytes(2).toString("hex");
@@ -103,17 +104,8 @@ export class Engine {
     this.maxPixels = parts.maxPixels;
     this.video = parts.video;
     this.bundleId = parts.bundleId;
-    const { maxBatch, maxQueue, queueTimeoutMs } = parts.limits.encode;
-    this.#decoded = new Gate({
-      // While one batch runs, the next one gathers on every replica.
-      atOnce: 2 * maxBatch * parts.pool.replicas.length,
-      maxWeight: MAX_DECODED_BYTES,
-      maxWaiting: maxQueue,
-      full: (waiting) => queueFull("encodeImages", waiting, maxQueue),
-      timeoutMs: queueTimeoutMs,
-      late: (waitedMs) => queueTimeout("encodeImages", waitedMs),
-    });
-    const { pool, cache, logger, manifest } = parts;
+    const { pool, cache, logger, manifest, limits, maxQueue } = parts;
+    this.pictures = new PictureLine({ ...limits.encode, replicas: pool.replicas.length, maxQueue });
     abandoned.register(this, { pool, cache, logger, manifest }, this);
   }
 
@@ -139,17 +131,22 @@ export class Engine {
   /** Features of a picture: from the cache, from an encode that is under way, or from one of its own. */
   async acquire(request: PictureRequest, call: Call): Promise<Lease> {
     this.assertOpen();
-    const pin = await this.#checked(request, call);
-    if (this.#closing) {
-      pin.release();
-      this.assertOpen();
+    const leave = this.pictures.has(call) ? nothing : this.pictures.enter(call);
+    try {
+      const pin = await this.#checked(request, call);
+      if (this.#closing) {
+        pin.release();
+        this.assertOpen();
+      }
+      return new Lease(pin, request);
+    } finally {
+      leave();
     }
-    return new Lease(pin, request);
   }
 
   /**
-   * Decodes concept prompts; each fails alone. Throws only what hits all: the signal's reason, `DISPOSED`, `QUEUE_FULL`.
-   * The answer keeps the order.
+   * Decodes concept prompts; each fails alone. Throws only what hits all: the signal's reason, `DISPOSED`, and
+   * `QUEUE_FULL` where the call was not let in with a picture. The answer keeps the order.
    */
   segmentConcepts(
     lease: Lease,
@@ -190,7 +187,7 @@ export class Engine {
   }
 
   stats(): Sam3Stats {
-    return engineStats(this.#parts, this.#decoded.waiting);
+    return engineStats(this.#parts, this.pictures.waiting);
   }
 
   health(): Health {
@@ -304,7 +301,7 @@ export class Engine {
     request: PictureRequest,
     asker: Asker & { readonly signal: AbortSignal },
   ): Promise<PictureFeatures> {
-    return this.#decoded.pass(asker.signal, async (weigh) => {
+    return this.pictures.encode(asker.signal, request.pixelBytes ?? 0, async (weigh) => {
       this.assertOpen();
       let assignment = await this.#parts.pool.assign("encodeImages");
       const decoded = await request.pixels(asker.signal).catch((error: unknown) => {
@@ -372,7 +369,8 @@ export class Engine {
     ask: (features: PictureFeatures, request: R, asker: Asking) => Promise<T>,
   ): Promise<Settled<T>[]> {
     this.assertOpen();
-    lease.features.replica.queue.assertRoom(stage);
+    // One that came with a picture was let in before that was read, and is not refused half-way.
+    const leave = this.pictures.has(call) ? nothing : lease.features.replica.calls.enter(stage);
     // So many at a time that the next batch is ready, and no more: between the batches of a long list others get
     // their turn.
     const atOnce = 2 * this.#parts.limits.decode.maxBatch;
@@ -390,7 +388,7 @@ export class Engine {
         return { status: "rejected", reason };
       }
     });
-    const settled = await until(call.signal, Promise.all(work));
+    const settled = await until(call.signal, Promise.all(work).finally(leave));
     if (this.#closing) {
       // What ended before the closing is delivered; the rest was refused for one reason.
       const refused = settled.find((it) => it.status === "rejected" && Sam3Error.is(it.reason, "DISPOSED"));

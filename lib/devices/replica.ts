@@ -18,8 +18,10 @@ import type {
   NativeTextFeatures,
   NativeTracking,
 } from "../native/addon.js";
+import { Admission } from "./admission.js";
 import { type Asker, type BatchItem, type BatchLimits, BatchQueue } from "./batch-queue.js";
 import type { ReplicaPlan } from "./device-list.js";
+import type { DeviceMemory, Holder, Room } from "./device-memory.js";
 import { sam3Closed } from "./disposed.js";
 import { outOfMemory, tooLittleMemory } from "./memory-errors.js";
 import type { StageInputs } from "./requests.js";
@@ -47,28 +49,20 @@ export interface Done<T> {
  */
 export type ReplicaState = "waiting" | "loading" | "ready" | "failed" | "faulted" | "closed";
 
-/** Memory that is left, and whether it is the budget that leaves so little. */
-export interface Room {
-  readonly freeBytes: number;
-  readonly byBudget: boolean;
-}
-
 /** What all replicas of a pool share. */
 export interface ReplicaContext {
   readonly addon: NativeAddon;
   readonly logger: Logger;
   readonly meter: Meter;
   readonly limits: Readonly<Record<"encode" | "decode", BatchLimits>>;
+  /** Most calls that wait. */
+  readonly maxQueue: number;
   /** The verified bundle; the first who asks has it verified. */
   readonly bundle: () => Promise<NativeBundle>;
   /** Bytes the parts take at least. */
   readonly modelBytes: number;
-  /** Most bytes that replicas may hold on one device; undefined = what is free. */
-  readonly deviceBytes: number | undefined;
-  /** Bytes that replicas hold on a device. */
-  readonly heldOn: (deviceId: string) => number;
-  /** Frees features of a replica that nobody uses; gives the bytes. */
-  readonly makeRoom: (replica: Replica) => number;
+  /** What is left on the devices. */
+  readonly memory: DeviceMemory;
   /** Told once when the device of a replica has failed. */
   readonly onFault: (replica: Replica) => void;
   /** Runs after loading, before anything else. */
@@ -80,13 +74,15 @@ export interface ReplicaContext {
 const ONE_BY_ONE = 1;
 
 /** One copy of the model on one device: its queue, its state, and what is done when memory or device fail it. */
-export class Replica {
+export class Replica implements Holder {
   readonly name: string;
   readonly device: NativeDevice | undefined;
   readonly threads: number;
   readonly required: boolean;
   /** Gathers batches; `encodeImages` apart from the rest. */
   readonly queue: BatchQueue<Stage>;
+  /** Calls on encoded pictures whose features are here: two batches can be at work. */
+  readonly calls: Admission;
   /** Sessions that stay here. */
   sessions = 0;
   /** Bytes set aside for those sessions. */
@@ -100,6 +96,8 @@ export class Replica {
   #loading: Promise<void> | undefined;
   #loadToken: NativeCancelToken | undefined;
   #closing: Promise<void> | undefined;
+  /** Bytes of the model while it is being loaded. */
+  #loadingBytes = 0;
   /** Calls of sessions that wait or run. */
   #tracking = 0;
 
@@ -117,6 +115,9 @@ export class Replica {
         for (const waited of waitedMs) context.meter.observe("wait", stage, waited);
       },
     );
+    const { limits, maxQueue, memory } = context;
+    this.calls = new Admission({ atWork: 2 * limits.decode.maxBatch, maxQueue });
+    memory.add(this);
     if (plan.reason) this.#fail("failed", plan.reason);
   }
 
@@ -217,12 +218,45 @@ export class Replica {
     return this.#native?.memory();
   }
 
-  /** Bytes a session may still take here. */
+  /** Bytes that may still be taken on its device; throws why where nothing is loaded. */
   room(): Room {
     const memory = this.memory();
-    if (!memory || !this.device) return { freeBytes: 0, byBudget: false };
-    const { freeBytes, byBudget } = this.#roomOn({ id: this.device.id, freeBytes: memory.freeBytes });
-    return { freeBytes: freeBytes - this.reservedBytes, byBudget };
+    if (!memory || !this.device) throw this.#reason ?? sam3Closed();
+    return this.#context.memory.roomOn({ id: this.device.id, freeBytes: memory.freeBytes });
+  }
+
+  /**
+   * Sets bytes aside for a session. Where too little is left, what can be spared is freed and looked at once more; gives
+   * the refusal when that is too little, too.
+   */
+  async reserve(bytes: number): Promise<Sam3Error | undefined> {
+    const { memory } = this.#context;
+    // Looked at and taken in one go: nobody can come between.
+    const taken = () => {
+      const fits = bytes <= this.room().freeBytes;
+      if (fits) this.reservedBytes += bytes;
+      return fits;
+    };
+    if (taken()) return undefined;
+    // Not during a load: half of a model counts as promised and as taken.
+    return memory.inTurn(this, async () => {
+      if (taken()) return undefined;
+      await memory.makeRoom(this);
+      if (taken()) return undefined;
+      const { freeBytes, byBudget } = this.room();
+      return tooLittleMemory(`A session on ${this.name}`, bytes, freeBytes, byBudget);
+    });
+  }
+
+  async trim(): Promise<boolean> {
+    const native = this.#native;
+    if (!native || this.#state !== "ready") return false;
+    try {
+      await native.trim();
+    } catch (error) {
+      this.#context.logger.warn(`trimming failed: ${String(error)}`);
+    }
+    return true;
   }
 
   /** Bytes of the model and of features on the device. */
@@ -230,6 +264,10 @@ export class Replica {
     if (!this.#native) return 0;
     const { modelBytes, featureBytes } = this.#native.stats();
     return modelBytes + featureBytes;
+  }
+
+  get promisedBytes(): number {
+    return this.#loadingBytes + this.reservedBytes;
   }
 
   /** Bytes of features on the device, the kept ones among them. */
@@ -253,29 +291,21 @@ export class Replica {
   }
 
   async #load(): Promise<void> {
-    const { addon, bundle, logger, warmUp, onPart } = this.#context;
+    const { bundle, logger, memory, warmUp } = this.#context;
     this.#state = "loading";
-    let native: NativeReplica | undefined;
     try {
       const parts = await bundle();
-      this.#assertNotClosed();
-      const { id, name } = this.#fits();
-      native = new addon.Replica({ device: id, threads: this.threads });
-      const token = new addon.CancelToken();
-      this.#loadToken = token;
-      const report = await native.load(parts, token, onPart);
-      this.#assertNotClosed();
-      this.#native = native;
-      this.#state = "ready";
-      this.loadMs = report.loadMs;
-      this.modelBytes = report.modelBytes;
+      await memory.inTurn(this, () => this.#loadParts(parts));
       await warmUp?.(this);
-      logger.info(`${this.name} is ready on ${id} (${name}) after ${Math.round(report.loadMs)} ms`);
+      logger.info(
+        `${this.name} is ready on ${this.device?.id} (${this.device?.name}) after ${Math.round(this.loadMs)} ms`,
+      );
     } catch (error) {
+      const native = this.#native;
+      this.#native = undefined;
       await native
         ?.close()
         .catch((closing: unknown) => logger.error(`closing ${this.name} failed: ${String(closing)}`));
-      this.#native = undefined;
       if (this.#closing || this.state === "closed") throw sam3Closed();
       const reason = toSam3Error(error);
       // What is too little now may be enough later; the rest will not change by itself.
@@ -283,29 +313,44 @@ export class Replica {
       this.#reason = reason;
       this.#state = passing ? "waiting" : "failed";
       throw reason;
-    } finally {
-      this.#loadToken = undefined;
     }
     this.#reason = undefined;
   }
 
-  /** Refuses a load that would not fit its device, before anything is read. */
-  #fits(): NativeDevice {
-    const { addon, modelBytes } = this.#context;
+  /** Moves the parts to the device, where they fit. */
+  async #loadParts(parts: NativeBundle): Promise<void> {
+    const { addon, memory, modelBytes, onPart } = this.#context;
+    this.#assertNotClosed();
+    // Before anything is read. What others left lying there is worth less than a replica.
+    if (modelBytes > this.#roomForModel().freeBytes) await memory.makeRoom(this);
+    this.#assertNotClosed();
+    const { id, freeBytes, byBudget } = this.#roomForModel();
+    if (modelBytes > freeBytes) throw tooLittleMemory(this.name, modelBytes, freeBytes, byBudget);
+    // Looked at and taken in one go: what others want meanwhile finds it taken.
+    this.#loadingBytes = modelBytes;
+    try {
+      const native = new addon.Replica({ device: id, threads: this.threads });
+      this.#native = native;
+      const token = new addon.CancelToken();
+      this.#loadToken = token;
+      const report = await native.load(parts, token, onPart);
+      this.#assertNotClosed();
+      this.#state = "ready";
+      this.loadMs = report.loadMs;
+      this.modelBytes = report.modelBytes;
+    } finally {
+      this.#loadToken = undefined;
+      this.#loadingBytes = 0;
+    }
+  }
+
+  #roomForModel(): Room & Pick<NativeDevice, "id"> {
+    const { addon, memory } = this.#context;
     const id = this.device?.id;
     const device = addon.devices().find((it) => it.id === id);
     if (!device)
       throw new Sam3Error("DEVICE_UNKNOWN", `The device ${id} of ${this.name} is no longer there.`);
-    const { freeBytes, byBudget } = this.#roomOn(device);
-    if (modelBytes > freeBytes)
-      throw tooLittleMemory(this.name, modelBytes, Math.max(0, freeBytes), byBudget);
-    return device;
-  }
-
-  #roomOn({ id, freeBytes }: Pick<NativeDevice, "id" | "freeBytes">): Room {
-    const { deviceBytes, heldOn } = this.#context;
-    const allowed = deviceBytes === undefined ? Number.POSITIVE_INFINITY : deviceBytes - heldOn(id);
-    return { freeBytes: Math.min(freeBytes, allowed), byBudget: allowed < freeBytes };
+    return { id: device.id, ...memory.roomOn(device) };
   }
 
   #assertNotClosed(): void {
@@ -374,10 +419,9 @@ export class Replica {
 
   /** Frees everything that can be spared. */
   async #recover(what: string, how: string): Promise<void> {
-    const { logger, meter, makeRoom } = this.#context;
+    const { logger, meter, memory } = this.#context;
     meter.memoryRecoveries++;
-    const freed = makeRoom(this);
-    await this.#native?.trim().catch((error: unknown) => logger.warn(`trimming failed: ${String(error)}`));
+    const freed = await memory.makeRoom(this);
     logger.warn(
       `${this.name} had too little memory for ${what}; freed ${freed} bytes of kept features, trying again${how}`,
     );

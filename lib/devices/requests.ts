@@ -29,6 +29,8 @@ export interface PictureRequest {
    * device. Other callers may wait for the same picture: only the signal given here may stop it.
    */
   readonly pixels: (signal: AbortSignal) => Promise<DecodedPixels>;
+  /** Bytes that `pixels` will give, where they are known before. */
+  readonly pixelBytes?: number | undefined;
   /**
    * Called once, when the size is known: before the encoder runs where it has to. What it throws fails this caller and
    * none that wait for the same picture.

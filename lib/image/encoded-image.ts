@@ -109,7 +109,7 @@ export class EncodedImage {
    * @param prompts 1 to 1,024
    * @returns as `Promise.allSettled` does: `{ status: "fulfilled", value }` or `{ status: "rejected", reason }` for each
    * @throws {Sam3Error} what hits all alike: `INVALID_PROMPT` for a list that is none or too long, `INVALID_ARGUMENT`,
-   *   `DISPOSED`, `TIMEOUT`; the signal's reason when it was aborted
+   *   `DISPOSED`, `QUEUE_FULL`, `TIMEOUT`; the signal's reason when it was aborted
    * @example
    * ```ts
    * const answers = await picture.segmentConcepts(
@@ -164,7 +164,7 @@ export class EncodedImage {
    * @param prompts 1 to 1,024
    * @returns as `Promise.allSettled` does: `{ status: "fulfilled", value }` or `{ status: "rejected", reason }` for each
    * @throws {Sam3Error} what hits all alike: `INVALID_PROMPT` for a list that is none or too long, `INVALID_ARGUMENT`,
-   *   `UNSUPPORTED`, `DISPOSED`, `TIMEOUT`; the signal's reason when it was aborted
+   *   `UNSUPPORTED`, `DISPOSED`, `QUEUE_FULL`, `TIMEOUT`; the signal's reason when it was aborted
    * @example
    * ```ts
    * const answers = await picture.segmentObjects(boxes.map((box) => ({ box })));

@@ -4,6 +4,7 @@ import { describe } from "../describe.js";
 import type { Engine } from "../devices/engine.js";
 import type { Settled } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
+import { Gate } from "../gate.js";
 import { INSPECT } from "../inspect.js";
 import { type CallProgress, reporter, steps } from "../progress.js";
 import { prepareConcept } from "./ask-concepts.js";
@@ -24,7 +25,7 @@ import {
   type SingleConceptPrompt,
 } from "./prepare-prompts.js";
 import { allFulfilled, allRejected, withCoded } from "./settle.js";
-import type { ImageInput } from "./take-image.js";
+import { bytesToCopy, type ImageInput } from "./take-image.js";
 import type { TileOptions } from "./tile-layout.js";
 import { segmentTiled } from "./tiled-concept.js";
 
@@ -51,6 +52,9 @@ export interface BatchItem {
 
 /** Pictures of a batch under way at a time: enough for full batches on several devices, few enough to hold little. */
 const PICTURES_AT_ONCE = 16;
+
+/** Pictures of a batch are begun while those under way hold no more than this: it must not fill the room of all calls. */
+const MAX_BATCH_BYTES = 256 * 2 ** 20;
 
 /** Segments single pictures; `sam.image`. */
 export class ImagePredictor {
@@ -210,24 +214,28 @@ export class ImagePredictor {
         );
       }
       const step = steps(items.length, reporter(options.onProgress, call.logger));
-      return inParallel(
-        items,
-        PICTURES_AT_ONCE,
-        async (item, i): Promise<Settled<Settled<ConceptResult>[]>> => {
+      // No more than can be at work: a batch must not fill the line by itself.
+      const atOnce = Math.min(PICTURES_AT_ONCE, this.#engine.pictures.atOnce);
+      const room = new Gate({ atOnce, maxWeight: MAX_BATCH_BYTES });
+      return inParallel(items, atOnce, async (item, i): Promise<Settled<Settled<ConceptResult>[]>> => {
+        call.signal.throwIfAborted();
+        this.#engine.assertOpen();
+        try {
+          const { image, prompts } = checkItem(item, i);
+          // A call of its own, as far as lines are concerned.
+          const ask = () => this.#concepts(image, prompts, extras, { ...call }, caller);
+          return {
+            status: "fulfilled",
+            value: await room.pass(call.signal, ask, bytesToCopy(image)),
+          };
+        } catch (reason) {
           call.signal.throwIfAborted();
           this.#engine.assertOpen();
-          try {
-            const { image, prompts } = checkItem(item, i);
-            return { status: "fulfilled", value: await this.#concepts(image, prompts, extras, call, caller) };
-          } catch (reason) {
-            call.signal.throwIfAborted();
-            this.#engine.assertOpen();
-            return withCoded({ status: "rejected", reason }, caller);
-          } finally {
-            if (!call.signal.aborted) step();
-          }
-        },
-      );
+          return withCoded({ status: "rejected", reason }, caller);
+        } finally {
+          if (!call.signal.aborted) step();
+        }
+      });
     });
   }
 
@@ -265,11 +273,17 @@ export class ImagePredictor {
 
   /** Opens a picture for some work. Prompts are checked in it before the encoder runs: a bad one costs no time. */
   async #withOpened<R>(image: ImageInput, call: Call, work: (opened: OpenedImage) => Promise<R>): Promise<R> {
-    const opened = await this.#opener.open(image, call.signal);
+    // Before anything is copied or read; once let in, the call is not refused half-way.
+    const leave = this.#engine.pictures.enter(call);
     try {
-      return await work(opened);
+      const opened = await this.#opener.open(image, call.signal);
+      try {
+        return await work(opened);
+      } finally {
+        opened.drop();
+      }
     } finally {
-      opened.drop();
+      leave();
     }
   }
 
@@ -290,7 +304,11 @@ export class ImagePredictor {
   async #lease(opened: OpenedImage, call: Call): Promise<LeasedPicture> {
     const { contentHash: key } = opened.source;
     const pixels = (signal: AbortSignal) => opened.pixels(signal);
-    return new LeasedPicture(this.#engine, await this.#engine.acquire({ key, pixels }, call), opened);
+    const pixelBytes = opened.width * opened.height * 3;
+    const lease = await this.#engine.acquire({ key, pixels, pixelBytes }, call);
+    // Its prompts may wait for long; should the features be lost, the picture is read again.
+    opened.drop();
+    return new LeasedPicture(this.#engine, lease, opened);
   }
 
   [INSPECT](): string {

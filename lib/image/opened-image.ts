@@ -1,14 +1,15 @@
+import type { Engine } from "../devices/engine.js";
 import type { DecodedPixels } from "../devices/requests.js";
 import { Sam3Error } from "../errors.js";
-import { Gate } from "../gate.js";
+import { ByteBudget } from "./byte-budget.js";
 import { contentHash } from "./content-hash.js";
 import { decodeRead, type ReadImage, readImage } from "./decode-image.js";
 import { type ImageInput, type ImageLimits, type TakenImage, takeImage } from "./take-image.js";
 
-/** Reading and hashing keep a disk and a core busy; more at once would only hold more bytes. */
-const READ_AT_ONCE = 4;
+/** Bytes and pixels that were passed are copied up to this sum; more is refused, for its owner may change it. */
+const MAX_COPIED_BYTES = 2 ** 30;
 
-/** Files that wait to be decoded are kept in memory up to this sum, the others are read a second time. */
+/** What can be had again, files and what sharp gives, is kept up to this sum until it is decoded; more is read twice. */
 const MAX_KEPT_BYTES = 256 * 2 ** 20;
 
 /** Where a picture came from, for whoever needs it again. */
@@ -21,51 +22,76 @@ export interface ImageSource {
 
 /** Opens pictures: reads and names them by their content, a few at a time, decoding nothing that need not be. */
 export class ImageOpener {
-  readonly #limits: ImageLimits;
-  readonly #reading = new Gate({ atOnce: READ_AT_ONCE });
-  #keptBytes = 0;
+  readonly #engine: Pick<Engine, "maxPixels" | "pictures">;
+  readonly #copies: ByteBudget;
+  readonly #kept: ByteBudget;
 
-  constructor(limits: ImageLimits) {
-    this.#limits = limits;
+  constructor(
+    engine: Pick<Engine, "maxPixels" | "pictures">,
+    { maxCopiedBytes = MAX_COPIED_BYTES, maxKeptBytes = MAX_KEPT_BYTES } = {},
+  ) {
+    this.#engine = engine;
+    this.#copies = new ByteBudget(maxCopiedBytes);
+    this.#kept = new ByteBudget(maxKeptBytes);
+  }
+
+  /** Bytes of pictures that were opened and not dropped. */
+  get heldBytes(): number {
+    return this.#copies.heldBytes + this.#kept.heldBytes;
   }
 
   /**
    * Reads a picture as it is now.
    *
-   * @throws {Sam3Error} what `takeImage` and `readImage` throw; the signal's reason when it was aborted
+   * @throws {Sam3Error} what `takeImage` and `readImage` throw; `QUEUE_FULL` where those that wait hold too much; `TIMEOUT`
+   *   when it waited too long to be read; the signal's reason when it was aborted
    */
-  open(input: ImageInput, signal: AbortSignal): Promise<OpenedImage> {
+  async open(input: ImageInput, signal: AbortSignal): Promise<OpenedImage> {
+    let drop = () => {};
     // Before waiting in line: what was passed must be as it is now.
-    const taken = takeImage(input, this.#limits);
-    return this.#reading.pass(signal, async () => {
-      const start = performance.now();
-      const read = await readImage(taken, this.#limits, signal);
-      const fileName = "path" in taken ? taken.path : undefined;
-      const source = { input, fileName, contentHash: await contentHash(read) };
-      const { width, height } = read;
-      const facts = { source, width, height, readMs: performance.now() - start };
-      return new OpenedImage(facts, this.#limits, this.#keep(taken, read));
+    const taken = takeImage(input, this.#engine, (bytes) => {
+      drop = this.#holdCopy(bytes);
     });
+    try {
+      return await this.#engine.pictures.read(signal, async () => {
+        const start = performance.now();
+        const read = await readImage(taken, this.#engine, signal);
+        const fileName = "path" in taken ? taken.path : undefined;
+        const source = { input, fileName, contentHash: await contentHash(read) };
+        const { width, height } = read;
+        const facts = { source, width, height, readMs: performance.now() - start };
+        return new OpenedImage(facts, this.#engine, this.#keep(taken, read, drop));
+      });
+    } catch (error) {
+      drop();
+      throw error;
+    }
   }
 
-  /** The content while it may be needed soon; a file only while not too many wait, for it can be read again. */
-  #keep(taken: TakenImage, read: ReadImage): Kept | undefined {
-    if (!("path" in taken && "bytes" in read)) return { read, onDrop: () => {} };
-    const { length } = read.bytes;
-    if (this.#keptBytes + length > MAX_KEPT_BYTES) return undefined;
-    this.#keptBytes += length;
-    return {
-      read,
-      onDrop: () => {
-        this.#keptBytes -= length;
-      },
-    };
+  /** Room for a copy; gives how to give it back. */
+  #holdCopy(bytes: number): () => void {
+    const drop = this.#copies.take(bytes);
+    if (drop) return drop;
+    const { heldBytes, maxBytes } = this.#copies;
+    throw new Sam3Error(
+      "QUEUE_FULL",
+      `Pictures that were passed as bytes or pixels and wait hold ${heldBytes} bytes, and with the ${bytes} of this one it would be more than ${maxBytes}. Try again later, send less at once, or pass the paths of files.`,
+      { details: { stage: "readImages", heldBytes, bytes, maxBytes } },
+    );
+  }
+
+  /** The content while it may be needed soon; what can be had again only while not too much waits. */
+  #keep(taken: TakenImage, read: ReadImage, drop: () => void): Kept | undefined {
+    if ("bytes" in taken || "raw" in taken) return { read, drop };
+    const kept = this.#kept.take("bytes" in read ? read.bytes.length : read.raw.data.length);
+    return kept && { read, drop: kept };
   }
 }
 
 interface Kept {
   readonly read: ReadImage;
-  readonly onDrop: () => void;
+  /** Gives its room back. */
+  readonly drop: () => void;
 }
 
 /** A picture that was read: its size and the name of its content are known, its pixels can be had at any later time. */
@@ -103,7 +129,7 @@ export class OpenedImage {
 
   /** Forgets the content; more than once does nothing. */
   drop(): void {
-    this.#kept?.onDrop();
+    this.#kept?.drop();
     this.#kept = undefined;
   }
 

@@ -33,20 +33,33 @@ export interface ImageLimits {
 /**
  * Checks what was passed as a picture and copies it where the caller could change it; reads and decodes nothing.
  *
+ * @param beforeCopy is told the bytes of a copy before it is made; what it throws is thrown
  * @throws {Sam3Error} `INVALID_ARGUMENT`, `IMAGE_INVALID` for no bytes, `IMAGE_TOO_LARGE` for raw pixels
  */
-export function takeImage(input: ImageInput, limits: ImageLimits): TakenImage {
+export function takeImage(
+  input: ImageInput,
+  limits: ImageLimits,
+  beforeCopy: (bytes: number) => void = () => {},
+): TakenImage {
   if (typeof input === "string" || isUrl(input)) return { path: pathOf(input) };
   if (isBytes(input)) {
     if (input.length === 0)
       throw new Sam3Error("IMAGE_INVALID", "The bytes given are empty, so they are not a picture.");
+    beforeCopy(input.length);
     return { bytes: Buffer.from(input) };
   }
   if (isSharp(input)) return { pipeline: input.clone() };
   const raw = checkRaw(input);
   checkPixelCount(raw.width, raw.height, "the raw picture", limits);
+  beforeCopy(raw.data.length);
   return { raw: { ...raw, data: new Uint8Array(raw.data) } };
 }
+/** Bytes that `takeImage` will copy of what was passed as a picture, whatever it is. */
+export function bytesToCopy(input: unknown): number {
+  const content = isBytes(input) ? input : (input as Partial<RawImage> | null | undefined)?.data;
+  return ArrayBuffer.isView(content) ? content.byteLength : 0;
+}
+
 /** Refuses more pixels than the limit, with figures. */
 export function checkPixelCount(
   width: number,

@@ -67,10 +67,12 @@ export async function segmentTiled(
   const image = { width: opened.width, height: opened.height };
   const encoding = new BusyTime();
   const acquire = (request: PictureRequest) => encoding.during(() => engine.acquire(request, call));
-  const whole = await ask(await acquire({ key: contentHash, pixels: pixels.whole }));
+  const pixelBytes = opened.width * opened.height * 3;
+  const whole = await ask(await acquire({ key: contentHash, pixels: pixels.whole, pixelBytes }));
   const seen = await inParallel(tiles, TILES_AT_ONCE, async (tile) => {
     const key = `${contentHash} ${tile.x1},${tile.y1},${tile.x2},${tile.y2}`;
-    return ask(await acquire({ key, pixels: (signal) => pixels.cut(tile, signal) }));
+    const pixelBytes = (tile.x2 - tile.x1) * (tile.y2 - tile.y1) * 3;
+    return ask(await acquire({ key, pixels: (signal) => pixels.cut(tile, signal), pixelBytes }));
   });
 
   const found: FoundText[] = [];

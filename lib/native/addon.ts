@@ -182,6 +182,7 @@ export interface NativeLoadReport {
 /** Memory of a replica's device. On the CPU the totals are the machine's, a container's limit respected. */
 export interface NativeMemory {
   readonly totalBytes: number;
+  /** As the device's driver counts: what the allocator keeps for its next need is not free until `trim`. */
   readonly freeBytes: number;
   /** Held by the allocator for live tensors; on the CPU model and features. */
   readonly allocatedBytes: number;

@@ -64,6 +64,17 @@ describe("too little memory", () => {
     }
   });
 
+  it("of a replica: what another one keeps on the same device goes, too", async () => {
+    await open({ devices: [{ device: "cpu", replicas: 2 }] });
+    await Promise.all([1, 2].map((n) => ask(n)));
+    const pictures = () => sam.cache.entries().filter(({ kind }) => kind === "picture").length;
+    expect(pictures()).toBe(2);
+    expect(sam.stats().replicas.every(({ featureBytes }) => featureBytes > 0)).toBe(true);
+    faults.arm("image_encoder", { kind: "memory" });
+    await ask(3);
+    expect([pictures(), sam.stats().memoryRecoveries]).toEqual([1, 1]);
+  });
+
   it.each([
     ["image_encoder", "encodeImages"],
     ["text_encoder", "encodeTexts"],
@@ -169,6 +180,17 @@ describe("a device that is slow", () => {
     expect(codes.filter((code) => code === "QUEUE_FULL").length).toBeGreaterThan(5);
     expect(codes.every((code) => code === "ok" || code === "QUEUE_FULL")).toBe(true);
     await expect(ask(1)).resolves.toBeDefined();
+  });
+
+  it("refuses prompts on an encoded picture, too, before they wait", async () => {
+    await open({ maxQueue: 4, maxDecodeBatch: 1, featureCache: false });
+    await using encoded = await sam.image.encode(picture(1));
+    faults.arm("object_decoder", { kind: "slow", ms: 10, count: 100 });
+    const click = { points: [{ x: 5, y: 5, label: "positive" as const }] };
+    const settled = await Promise.allSettled(Array.from({ length: 20 }, () => encoded.segmentObject(click)));
+    const codes = settled.map((it) => (it.status === "fulfilled" ? "ok" : it.reason.code));
+    expect(codes).toEqual([...Array(6).fill("ok"), ...Array(14).fill("QUEUE_FULL")]);
+    await expect(encoded.segmentObject(click)).resolves.toBeDefined();
   });
 
   it("fails a call by its timeout, and stops what it had begun", async () => {

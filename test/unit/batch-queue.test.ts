@@ -5,7 +5,7 @@ import { type BatchItem, type BatchLimits, BatchQueue } from "../../lib/devices/
 type Stage = "encode" | "decode";
 type Item = BatchItem<number, string>;
 
-const LIMITS: BatchLimits = { maxBatch: 3, maxDelayMs: 20, maxQueue: 100, queueTimeoutMs: 0 };
+const LIMITS: BatchLimits = { maxBatch: 3, maxDelayMs: 20, queueTimeoutMs: 0 };
 
 /** A queue whose batches end when they are told to. */
 function open(limits: Partial<BatchLimits> = {}) {
@@ -195,22 +195,6 @@ describe("leaving", () => {
     await expect(submit(3)).rejects.toBe("closed");
     started[0]?.finish();
     expect(await running).toBe("1 done");
-  });
-
-  it("refuses more than the queue may hold", async () => {
-    const { queue, submit } = open({ maxQueue: 2 });
-    void submit(1);
-    await turn();
-    void submit(2);
-    queue.assertRoom("encode");
-    void submit(3);
-    expect(() => queue.assertRoom("encode")).toThrow(
-      expect.objectContaining({
-        code: "QUEUE_FULL",
-        details: { stage: "encode", waiting: 2, maxQueue: 2 },
-      }),
-    );
-    queue.assertRoom("decode");
   });
 });
 

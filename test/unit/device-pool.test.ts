@@ -1,10 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import { planReplicas } from "../../lib/devices/device-list.js";
+import { DeviceMemory } from "../../lib/devices/device-memory.js";
 import { type Assignment, DevicePool, type SessionPlace } from "../../lib/devices/device-pool.js";
 import { Replica, type ReplicaContext } from "../../lib/devices/replica.js";
 import { loadEngine } from "../../lib/load-engine.js";
 import { Meter } from "../../lib/metrics/meter.js";
+import type { NativeAddon, NativeBundle, NativeCancelToken } from "../../lib/native/addon.js";
 import type { DeviceChoice } from "../../lib/options.js";
 import { readSettings } from "../../lib/options.js";
 import { type FakeAsked, type FakeState, fakeAddon, fakeDevice, nativeError } from "./fake-addon.js";
@@ -149,7 +151,7 @@ describe("loading", () => {
     });
     // The budget is shared by the replicas of one device: the fake model holds 1000 bytes of it.
     const { addon, state } = fakeAddon();
-    const context = { ...contextOf({ addon }), modelBytes: 900, deviceBytes: 1500 };
+    const context = contextOf({ addon, modelBytes: 900, memory: new DeviceMemory(1500, () => 0) });
     const pool = poolOf([{ device: "cpu", replicas: 2 }] as never, context, [CPU]);
     await expect(pool.load()).rejects.toMatchObject({
       code: "DEVICE_MEMORY",
@@ -204,14 +206,13 @@ function contextOf(changes: Partial<ReplicaContext> = {}): ReplicaContext {
     logger: quietLogger().logger,
     meter: new Meter(),
     limits: {
-      encode: { maxBatch: 4, maxDelayMs: 5, maxQueue: 100, queueTimeoutMs: 0 },
-      decode: { maxBatch: 4, maxDelayMs: 5, maxQueue: 100, queueTimeoutMs: 0 },
+      encode: { maxBatch: 4, maxDelayMs: 5, queueTimeoutMs: 0 },
+      decode: { maxBatch: 4, maxDelayMs: 5, queueTimeoutMs: 0 },
     },
+    maxQueue: 100,
     bundle: async () => ({ parts: {} }) as never,
     modelBytes: 1000,
-    deviceBytes: undefined,
-    heldOn: () => 0,
-    makeRoom: () => 0,
+    memory: new DeviceMemory(undefined, () => 0),
     onFault: () => {},
     warmUp: undefined,
     onPart: () => {},
@@ -220,13 +221,91 @@ function contextOf(changes: Partial<ReplicaContext> = {}): ReplicaContext {
 }
 
 function poolOf(devices: DeviceChoice, context: ReplicaContext, available = GPUS): DevicePool {
-  const pool: DevicePool = new DevicePool(
-    plan(devices, available).map(
-      (one) => new Replica(one, { ...context, heldOn: (device) => pool.heldOn(device) }),
-    ),
+  return new DevicePool(
+    plan(devices, available).map((one) => new Replica(one, context)),
     context.limits.encode.maxBatch,
   );
-  return pool;
+}
+
+/** What is on one card, in bytes; `kept`: by the allocator, for its next need. */
+interface Card {
+  others: number;
+  kept: number;
+  readonly replicas: { model: number; inUse: number; cached: number }[];
+}
+
+const CARD_BYTES = 10_000;
+const MODEL_BYTES = 1000;
+
+/** GPUs with a memory of their own, which is full when it is full. */
+function cards(budget?: number) {
+  const { addon } = fakeAddon({ devices: GPUS, delayMs: -1 });
+  const state = new Map<string, Card>();
+  const card = (id: string): Card => {
+    const known = state.get(id) ?? { others: 0, kept: 0, replicas: [] };
+    state.set(id, known);
+    return known;
+  };
+  const sum = (id: string, of: (one: Card["replicas"][number]) => number) =>
+    card(id).replicas.reduce((total, one) => total + of(one), 0);
+  const free = (id: string) =>
+    CARD_BYTES -
+    card(id).others -
+    card(id).kept -
+    sum(id, ({ model, inUse, cached }) => model + inUse + cached);
+
+  class OnCard extends addon.Replica {
+    readonly #id: string;
+    readonly #own = { model: 0, inUse: 0, cached: 0 };
+    #loaded = false;
+
+    constructor(options: { device: string; threads: number }) {
+      super(options);
+      this.#id = options.device;
+      card(this.#id).replicas.push(this.#own);
+    }
+
+    override async load(
+      bundle: NativeBundle,
+      token: NativeCancelToken,
+      onPart: (name: string, done: number, total: number) => void,
+    ) {
+      // Half of it is there while the rest is still read.
+      this.#own.model = MODEL_BYTES / 2;
+      const report = await super.load(bundle, token, onPart);
+      this.#own.model = MODEL_BYTES;
+      this.#loaded = true;
+      expect(free(this.#id)).toBeGreaterThanOrEqual(0);
+      return report;
+    }
+    override memory() {
+      return { ...super.memory(), totalBytes: CARD_BYTES, freeBytes: Math.max(0, free(this.#id)) };
+    }
+    override stats() {
+      const { model, inUse, cached } = this.#own;
+      return { ...super.stats(), modelBytes: this.#loaded ? model : 0, featureBytes: inUse + cached };
+    }
+    override async trim() {
+      await super.trim();
+      card(this.#id).kept = 0;
+    }
+  }
+  const evict = (id: string) => {
+    const freed = sum(id, ({ cached }) => cached);
+    for (const one of card(id).replicas) one.cached = 0;
+    card(id).kept += freed;
+    return freed;
+  };
+  const context = contextOf({
+    addon: {
+      ...addon,
+      devices: () => GPUS.map((it) => ({ ...it, freeBytes: Math.max(0, free(it.id)) })),
+      Replica: OnCard as unknown as NativeAddon["Replica"],
+    },
+    modelBytes: MODEL_BYTES,
+    memory: new DeviceMemory(budget, evict),
+  });
+  return { context, card, sum, free };
 }
 
 describe("work", () => {
@@ -287,6 +366,91 @@ describe("work", () => {
       [2, 400],
     ]);
   });
+});
+
+describe("the memory of a device that replicas share", () => {
+  const TWO: DeviceChoice = [{ device: "cuda:0", replicas: 2 }];
+
+  it("is not promised twice to replicas that are loaded at the same time", async () => {
+    for (const [budget, others] of [
+      [1500, 0],
+      [undefined, CARD_BYTES - 1500],
+    ] as const) {
+      const { context, card } = cards(budget);
+      card("cuda:0").others = others;
+      const pool = poolOf(TWO, context);
+      const loads = await Promise.allSettled(pool.replicas.map((it) => it.load()));
+      expect(loads).toMatchObject([
+        { status: "fulfilled" },
+        { status: "rejected", reason: { code: "DEVICE_MEMORY", details: { freeBytes: 500 } } },
+      ]);
+      expect(pool.health().replicas.map(({ state }) => state)).toEqual(["ready", "waiting"]);
+    }
+  });
+
+  it("is not promised to a session while a model is on its way into it", async () => {
+    const { context, card } = cards(2500);
+    const pool = poolOf(TWO, context);
+    await pool.replicas[0]?.load();
+    const loading = pool.replicas[1]?.load();
+    while (card("cuda:0").replicas.length < 2) await null;
+    await expect(pool.pin(600, ["cuda:0/0"])).rejects.toMatchObject({
+      code: "DEVICE_MEMORY",
+      details: { neededBytes: 600, freeBytes: 500 },
+    });
+    await loading;
+    await expect(pool.pin(500, ["cuda:0/0"])).resolves.toBeDefined();
+  });
+
+  it("is not promised to two sessions, nor to a session and then to a model", async () => {
+    const { context } = cards(2500);
+    const pool = poolOf(TWO, context);
+    await pool.replicas[0]?.load();
+    const place = await pool.pin(600, ["cuda:0/0"]);
+    await expect(pool.replicas[1]?.load()).rejects.toMatchObject({ details: { freeBytes: 900 } });
+    place.release();
+    await pool.replicas[1]?.load();
+    const pins = await Promise.allSettled([pool.pin(400, ["cuda:0/0"]), pool.pin(400, ["cuda:0/1"])]);
+    expect(pins.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+  });
+
+  it("goes to the session that fits, though one that does not is asked for at the same time", async () => {
+    const { context } = cards(1300);
+    const pool = poolOf("cuda:0", context);
+    await pool.load();
+    for (const sizes of [
+      [200, 400],
+      [400, 200],
+    ] as const) {
+      const pins = await Promise.allSettled(sizes.map((bytes) => pool.pin(bytes)));
+      expect(pins.map(({ status }) => status)).toEqual(
+        sizes.map((bytes) => (bytes === 200 ? "fulfilled" : "rejected")),
+      );
+      for (const pin of pins) if (pin.status === "fulfilled") pin.value.release();
+    }
+  });
+
+  it.each([2000, undefined])(
+    "is made free of what nobody uses, for a session and for a model (budget %s)",
+    async (budget) => {
+      const { context, card } = cards(budget);
+      const pool = poolOf(TWO, context);
+      await pool.replicas[0]?.load();
+      const shared = card("cuda:0");
+      const fill = () => {
+        const [first] = shared.replicas;
+        if (first) first.cached = 700;
+        if (budget === undefined) shared.others = CARD_BYTES - 2000;
+      };
+      fill();
+      const place = await pool.pin(1000);
+      expect([shared.replicas[0]?.cached, shared.kept]).toEqual([0, 0]);
+      place.release();
+      fill();
+      await pool.replicas[1]?.load();
+      expect([shared.replicas[0]?.cached, shared.kept]).toEqual([0, 0]);
+    },
+  );
 });
 
 describe("whatever happens in whatever order", () => {
@@ -385,5 +549,141 @@ describe("whatever happens in whatever order", () => {
       }),
       { numRuns: 60 },
     );
+  }, 180_000);
+
+  const bytes = fc.integer({ min: 1, max: 2500 });
+  const onCards = fc.oneof(
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        do: fc.constant("ask" as const),
+        // Replicas to load, and sessions to open, all at the same time.
+        loads: fc.subarray([0, 1, 2, 3]),
+        pins: fc.array(bytes, { maxLength: 3 }),
+        loadsFirst: fc.boolean(),
+      }),
+    },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant("unpin" as const), which: fc.nat(20) }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        do: fc.constantFrom("use" as const, "cache" as const),
+        which: fc.nat(3),
+        bytes,
+      }),
+    },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant("free" as const), which: fc.nat(3) }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: fc.constant("others" as const),
+        which: fc.nat(1),
+        bytes: fc.nat(CARD_BYTES),
+      }),
+    },
+  );
+
+  it("no byte is promised twice, and nothing is refused that would fit once all that can be spared is freed", async () => {
+    const seen = { granted: 0, refused: 0, madeRoom: 0 };
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(onCards, { minLength: 5, maxLength: 40 }),
+        fc.option(fc.integer({ min: 1000, max: 8000 }), { nil: undefined }),
+        async (steps, budget) => {
+          const { context, card, sum, free } = cards(budget);
+          const devices = ["cuda:0", "cuda:1"] as const;
+          const choice = devices.map((device) => ({ device, replicas: 2, required: false }));
+          const pool = poolOf(choice, context);
+          const idOf = (replica: Replica) => replica.device?.id as string;
+          const places: { place: SessionPlace; bytes: number }[] = [];
+          /** What cannot be spared: models, features in use, what sessions were promised. */
+          const fixed = (id: string) =>
+            sum(id, ({ model, inUse }) => model + inUse) +
+            places
+              .filter(({ place }) => idOf(place.replica) === id)
+              .reduce((total, one) => total + one.bytes, 0);
+          const limit = (id: string) =>
+            Math.min(budget ?? Number.POSITIVE_INFINITY, CARD_BYTES - card(id).others);
+          const fits = (id: string, more: number) => fixed(id) + more <= limit(id);
+          const ofReplica = (which: number) => {
+            const replica = pool.replicas[which] as Replica;
+            const id = idOf(replica);
+            const loaded = pool.replicas.filter((it) => idOf(it) === id && it.state === "ready");
+            return {
+              id,
+              own: replica.state === "ready" ? card(id).replicas.at(loaded.indexOf(replica)) : undefined,
+            };
+          };
+          for (const it of steps) {
+            if (it.do === "ask") {
+              const before = devices.map((id) => sum(id, ({ cached }) => cached));
+              const load = () => it.loads.map((which) => pool.replicas[which]?.load());
+              const open = () => it.pins.map((size) => pool.pin(size));
+              const [loads, pins] = it.loadsFirst
+                ? [load(), open()]
+                : ([open(), load()].reverse() as [ReturnType<typeof load>, ReturnType<typeof open>]);
+              const loaded = await Promise.allSettled(loads);
+              const pinned = await Promise.allSettled(pins);
+              const granted = new Set<string>();
+              for (const [i, one] of pinned.entries()) {
+                if (one.status === "rejected") continue;
+                places.push({ place: one.value, bytes: it.pins[i] as number });
+                granted.add(idOf(one.value.replica));
+              }
+              for (const [i, one] of loaded.entries()) {
+                const replica = pool.replicas[it.loads[i] as number] as Replica;
+                const id = idOf(replica);
+                expect(one.status === "fulfilled").toBe(replica.state === "ready");
+                if (one.status === "fulfilled") continue;
+                seen.refused++;
+                expect(one.reason.code).toBe("DEVICE_MEMORY");
+                expect(fits(id, MODEL_BYTES)).toBe(false);
+              }
+              for (const [i, one] of pinned.entries()) {
+                if (one.status === "fulfilled") continue;
+                seen.refused++;
+                expect(one.reason.code).toBe("DEVICE_MEMORY");
+                for (const id of devices) {
+                  const there = pool.replicas.some((r) => idOf(r) === id && r.state === "ready");
+                  expect(fits(id, (it.pins[i] as number) + (there ? 0 : MODEL_BYTES))).toBe(false);
+                }
+              }
+              for (const id of granted) {
+                seen.granted++;
+                // What is cached or kept was made to go where it was in the way.
+                expect(
+                  fits(
+                    id,
+                    sum(id, ({ cached }) => cached),
+                  ),
+                ).toBe(true);
+                expect(free(id)).toBeGreaterThanOrEqual(0);
+              }
+              if (devices.some((id, i) => sum(id, ({ cached }) => cached) < (before[i] as number)))
+                seen.madeRoom++;
+            } else if (it.do === "unpin") {
+              const [one] = places.splice(it.which % Math.max(1, places.length), 1);
+              one?.place.release();
+            } else if (it.do === "others") {
+              const id = devices[it.which] as string;
+              card(id).others += Math.min(it.bytes - card(id).others, free(id));
+            } else {
+              const { id, own } = ofReplica(it.which);
+              if (!own) continue;
+              if (it.do === "free") {
+                card(id).kept += own.inUse;
+                own.inUse = 0;
+              } else if (it.bytes <= free(id)) own[it.do === "use" ? "inUse" : "cached"] += it.bytes;
+            }
+          }
+          for (const { place } of places) place.release();
+          expect(pool.replicas.every((it) => it.sessions + it.promisedBytes === 0)).toBe(true);
+          await pool.close();
+        },
+      ),
+      { numRuns: 150 },
+    );
+    // Or it would have proved nothing.
+    expect(Math.min(seen.granted, seen.refused, seen.madeRoom)).toBeGreaterThan(20);
   }, 180_000);
 });

@@ -77,6 +77,16 @@ describe("features", () => {
     expect((await openEngine()).engine.cacheStats().maxBytes).toBe(2 ** 32);
   });
 
+  it("take at most half of what the budget of a device leaves, unless told otherwise", async () => {
+    const two = { devices: [{ device: "cuda:0", replicas: 2 }], deviceMemoryMb: 100 } as const;
+    const { engine } = await openEngine({ devices: GPUS }, two);
+    const { maxBytes } = engine.cacheStats();
+    expect(maxBytes).toBeLessThan(50 * 2 ** 20);
+    expect(maxBytes).toBeGreaterThan(50 * 2 ** 20 - 1000);
+    const told = await openEngine({ devices: GPUS }, { ...two, maxCacheSizeMb: 80 });
+    expect(told.engine.cacheStats().maxBytes).toBe(80 * 2 ** 20);
+  });
+
   it("move to the host's memory and back where a GPU has no more room", async () => {
     const { engine, acquire, state } = await openEngine(
       { devices: GPUS, featureBytes: 600_000 },
@@ -234,6 +244,26 @@ describe("too little memory", () => {
     short = false;
     await engine.segmentObjects(lease, [CLICK], callOf(engine));
     expect(state.trims).toBe(1);
+  });
+
+  it("frees what other replicas keep on the same device, and nothing of other devices", async () => {
+    const { engine, acquire, state } = await openEngine(
+      { devices: GPUS },
+      { devices: [{ device: "cuda:0", replicas: 2 }, "cuda:1"] },
+    );
+    const leases = await Promise.all(["a", "b", "c"].map((content) => acquire(content)));
+    expect(leases.map(({ replica }) => replica).sort()).toEqual(["cuda:0/0", "cuda:0/1", "cuda:1"]);
+    const kept = () => engine.cacheEntries().map(({ key }) => key[0]);
+    for (const lease of leases) lease.release();
+    expect(kept().sort()).toEqual(["a", "b", "c"]);
+    state.failures = {
+      encodeImages: ({ atOnce }: FakeAsked) => (atOnce === 1 ? undefined : nativeError("OUT_OF_MEMORY")),
+    };
+    const next = await acquire("d");
+    expect(next.replica).toBe("cuda:0/0");
+    const onOther = leases.findIndex(({ replica }) => replica === "cuda:1");
+    expect(kept().sort()).toEqual(["abc"[onOther], "d"]);
+    expect([state.trims, engine.stats().memoryRecoveries]).toEqual([1, 1]);
   });
 
   it("that stays too little says what there is, and the next call works", async () => {
@@ -451,6 +481,100 @@ describe("queues", () => {
       expect(it).toMatchObject({ reason: { code: "QUEUE_FULL", details: { maxQueue: 5 } } });
     expect(state.pixels).toHaveLength(7);
     await expect(acquire("again")).resolves.toBeDefined();
+  });
+
+  it.each(["segmentObjects", "segmentConcepts"] as const)(
+    "of a replica's decoders are bounded, too: of 500 calls of %s together the first ones are answered, and the rest leaves nothing",
+    async (stage) => {
+      const { acquire, engine, state } = await openEngine({ delayMs: 2 }, { maxQueue: 5, maxDecodeBatch: 4 });
+      const lease = await acquire("a");
+      const ask = async (i: number) => {
+        const call = callOf(engine);
+        const answers = await (stage === "segmentObjects"
+          ? engine.segmentObjects(lease, [CLICK], call)
+          : engine.segmentConcepts(lease, [concept(1, i)], call));
+        expect(answers).toMatchObject([{ status: "fulfilled" }]);
+      };
+      const asked = Promise.allSettled(Array.from({ length: 500 }, (_, i) => ask(i)));
+      // As the first batches begin: two of four, and those that wait.
+      await turn();
+      await turn();
+      const { queued, running } = engine.stats().replicas[0] as { queued: object; running: number };
+      expect([running, Math.max(...Object.values(queued))]).toEqual([8, 5]);
+      const settled = await asked;
+      expect(settled.slice(0, 13).every(({ status }) => status === "fulfilled")).toBe(true);
+      for (const it of settled.slice(13)) {
+        const details = { stage, waiting: 5, maxQueue: 5 };
+        expect(it).toMatchObject({ status: "rejected", reason: { code: "QUEUE_FULL", details } });
+      }
+      expect(stage === "segmentObjects" ? state.objects : state.ids).toHaveLength(13);
+      expect(engine.cacheStats()).toMatchObject({ pinned: 1, making: 0, looseBytes: 0 });
+      // And once more, to the last place.
+      const again = await Promise.allSettled(Array.from({ length: 13 }, (_, i) => ask(i)));
+      expect(again.every(({ status }) => status === "fulfilled")).toBe(true);
+      lease.release();
+      await engine.close();
+      expect([state.liveFeatures, state.liveTexts]).toEqual([0, 0]);
+    },
+  );
+
+  it("take a call with many prompts as one, and give its place back however it ends", async () => {
+    const { acquire, engine, state } = await openEngine({ delayMs: 1 }, { maxQueue: 1, maxDecodeBatch: 1 });
+    const lease = await acquire("a");
+    const many = Array.from({ length: 1000 }, (_, i) => concept(1, i));
+    const controller = new AbortController();
+    const stopped = engine.segmentConcepts(lease, many, callOf(engine, controller.signal));
+    const others = [1, 2].map((i) => engine.segmentConcepts(lease, [concept(2, i)], callOf(engine)));
+    const full = engine.segmentConcepts(lease, [concept(3, 1)], callOf(engine));
+    await expect(full).rejects.toMatchObject({ code: "QUEUE_FULL" });
+    controller.abort("enough");
+    await expect(stopped).rejects.toBe("enough");
+    await Promise.all(others);
+    state.delayMs = -1;
+    const answers = await engine.segmentConcepts(lease, many, callOf(engine));
+    expect(answers.filter(({ status }) => status === "fulfilled")).toHaveLength(1000);
+  });
+
+  it("of the encoder hold few large pictures at a time", async () => {
+    const { engine } = await openEngine();
+    let decoding = 0;
+    let most = 0;
+    const pixels = async () => {
+      most = Math.max(most, ++decoding);
+      await pause(2);
+      decoding--;
+      return { data: new Uint8Array(24), width: 4, height: 2, decodeMs: 3 };
+    };
+    const open = (pixelBytes: number) =>
+      Promise.all(
+        Array.from({ length: 12 }, (_, i) =>
+          engine.acquire(picture(`${pixelBytes} ${i}`, { pixels, pixelBytes }), callOf(engine)),
+        ),
+      );
+    await open(200 * 2 ** 20);
+    expect(most).toBe(2);
+    await open(2 ** 20);
+    expect(most).toBe(12);
+  });
+
+  it("wait for others as long as is set for the encoder and for the decoders", async () => {
+    const waited = async (options: object) => {
+      const { engine } = await openEngine({}, { batchDelayMs: 0, ...options });
+      const times: number[] = [];
+      const pixels = { data: new Uint8Array(24), width: 4, height: 2 };
+      const { replica } = (await engine.acquire(picture("a"), callOf(engine))).features;
+      for (const stage of ["encodeImages", "encodeTexts"] as const) {
+        replica.queue.expect(stage);
+        const start = performance.now();
+        if (stage === "encodeImages") await replica.submit(stage, { pixels });
+        else await replica.submit(stage, { ids: Int32Array.of(1) });
+        times.push(performance.now() - start);
+      }
+      return times.map((ms) => ms > 55);
+    };
+    expect(await waited({ encodeDelayMs: 60 })).toEqual([true, false]);
+    expect(await waited({ decodeDelayMs: 60 })).toEqual([false, true]);
+    expect(await waited({ batchDelayMs: 60, encodeDelayMs: 0 })).toEqual([false, true]);
   });
 
   it("let nobody wait longer than their timeout", async () => {

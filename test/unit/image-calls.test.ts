@@ -7,6 +7,7 @@ import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type ConceptResult, Mask, type Settled } from "../../lib/index.js";
 import { loadEngine } from "../../lib/load-engine.js";
+import type { LoadOptions } from "../../lib/options.js";
 import { Sam3 } from "../../lib/sam3.js";
 import { type FakeState, fakeAddon, nativeError } from "./fake-addon.js";
 import { writeFakeBundle } from "./fake-bundle.js";
@@ -21,12 +22,12 @@ beforeAll(async () => {
   untrained = await writeFakeBundle();
 });
 
-async function open(changes: Partial<FakeState> = {}, model = trained) {
+async function open(changes: Partial<FakeState> = {}, model = trained, options: LoadOptions = {}) {
   const { addon, state } = fakeAddon(changes);
   const lines: string[] = [];
   const write = (line: string) => void lines.push(line);
   const logger = { debug: write, info: write, warn: write, error: write };
-  return { sam: Sam3.over(await loadEngine({ model, logger }, {}, () => addon)), state, lines };
+  return { sam: Sam3.over(await loadEngine({ model, logger, ...options }, {}, () => addon)), state, lines };
 }
 
 /** A picture of its own for each number. */
@@ -520,6 +521,104 @@ describe("a picture's content decides", () => {
     expect(fromFile.toGeoJson().features[0]?.properties.file).toBe(path);
     expect(fromFile.toYolo()).toBe("0 1 0 1 1 0 1 0 0\n");
     expect(await sharp(await fromFile.toLabelPng()).metadata()).toMatchObject({ width: 9, height: 9 });
+  });
+});
+
+describe("a full line", () => {
+  const codes = async (calls: readonly Promise<unknown>[]) =>
+    (await Promise.allSettled(calls)).map((it) =>
+      it.status === "fulfilled" ? "ok" : (it.reason as { code: string }).code,
+    );
+  const count = (list: readonly string[], code: string) => list.filter((it) => it === code).length;
+  const times = <T>(n: number, make: (i: number) => T) => Array.from({ length: n }, (_, i) => make(i));
+
+  it.each(["segmentObject", "segmentConcept"] as const)(
+    "refuses what is too much of 500 calls of %s on one encoded picture",
+    async (method) => {
+      const { sam, state } = await open({ delayMs: 1 }, trained, { maxQueue: 5, featureCache: false });
+      const encoded = await sam.image.encode(picture());
+      const ask = (i: number) =>
+        method === "segmentObject"
+          ? encoded.segmentObject({ points: [click] })
+          : encoded.segmentConcept({ text: `thing ${i}` });
+      const ended = await codes(times(500, ask));
+      // Two batches of eight, and five that wait.
+      expect([count(ended, "ok"), count(ended, "QUEUE_FULL")]).toEqual([21, 479]);
+      await expect(ask(0)).resolves.toBeDefined();
+      encoded.dispose();
+      expect([state.liveFeatures, state.liveTexts]).toEqual([0, 0]);
+    },
+  );
+
+  it("refuses pictures before anything of them is copied", async () => {
+    const { sam, state } = await open({ delayMs: 1 }, trained, { maxQueue: 5 });
+    const side = 1000;
+    const pictures = times(150, (n) => picture(n, side, side));
+    const before = process.memoryUsage().arrayBuffers;
+    const calls = pictures.map((image) => sam.image.segmentConcept(image, { text: "cat" }));
+    const copied = process.memoryUsage().arrayBuffers - before;
+    expect(copied).toBeLessThan(22 * 3 * side ** 2);
+    expect(sam.stats().picturesWaiting).toBe(21 - 4);
+    const ended = await codes(calls);
+    expect([count(ended, "ok"), count(ended, "QUEUE_FULL")]).toEqual([21, 129]);
+    expect(state.pixels).toHaveLength(21);
+    expect(sam.stats().picturesWaiting).toBe(0);
+    await expect(sam.image.segmentConcept(picture(), { text: "cat" })).resolves.toBeDefined();
+  });
+
+  it("counts calls on one picture that is encoded once, and on one that is cached", async () => {
+    const { sam, state } = await open({ delayMs: 1 }, trained, { maxQueue: 5 });
+    for (let i = 0; i < 2; i++) {
+      const ended = await codes(times(100, () => sam.image.segmentObject(picture(), { points: [click] })));
+      expect([count(ended, "ok"), count(ended, "QUEUE_FULL")]).toEqual([21, 79]);
+    }
+    expect(state.pixels).toHaveLength(1);
+    expect(sam.cache.stats()).toMatchObject({ pinned: 0, making: 0 });
+  });
+
+  it("refuses nobody half-way: whoever was let in is answered", async () => {
+    const { sam, state } = await open({ delayMs: 1 }, trained, { maxQueue: 1, maxDecodeBatch: 1 });
+    const prompts = times(20, (i) => ({ text: `thing ${i}` }));
+    const calls = times(30, (n) => sam.image.segmentConcepts(picture(n), prompts));
+    const ended = await Promise.allSettled(calls);
+    expect(ended.map(({ status }) => status)).toEqual([
+      ...Array(17).fill("fulfilled"),
+      ...Array(13).fill("rejected"),
+    ]);
+    for (const it of ended) if (it.status === "fulfilled") it.value.map(value);
+    expect(state.pixels).toHaveLength(17);
+  });
+
+  it("is not filled by one batch of pictures, nor by one picture with tiles", async () => {
+    const options = { maxQueue: 1, maxEncodeBatch: 1, maxDecodeBatch: 1 };
+    const { sam, state } = await open({ delayMs: -1 }, trained, options);
+    const items = times(60, (n) => ({ image: picture(n), prompts: [{ text: "cat" }, { text: "dog" }] }));
+    const answers = await sam.image.segmentBatch(items);
+    expect(answers.map(outcome)).toEqual(Array(60).fill("ok"));
+    const tiles = { size: 168, overlap: 8 };
+    await sam.image.segmentConcept(picture(0, 1000, 700), { text: "cat" }, { tiles });
+    expect(state.pixels.length).toBeGreaterThan(60 + 30);
+  });
+
+  it("is left when it takes too long to be read", async () => {
+    const { sam } = await open({}, trained, { queueTimeoutMs: 20 });
+    let free = () => {};
+    const held = new Promise<void>((resolve) => {
+      free = resolve;
+    });
+    // Looks like a sharp instance, and is one that takes its time.
+    const slow = Object.assign(sharp(Buffer.alloc(1)), {
+      metadata: () => held.then(() => Promise.reject(new Error("nothing"))),
+      clone: () => slow,
+    });
+    const reading = times(4, () => sam.image.encode(slow));
+    await expect(sam.image.encode(picture())).rejects.toMatchObject({
+      code: "TIMEOUT",
+      details: { stage: "readImages" },
+    });
+    free();
+    expect(await codes(reading)).toEqual(Array(4).fill("IMAGE_INVALID"));
+    await expect(sam.image.encode(picture())).resolves.toBeDefined();
   });
 });
 

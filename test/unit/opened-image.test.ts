@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
+import { PictureLine } from "../../lib/devices/picture-line.js";
 import { contentHash } from "../../lib/image/content-hash.js";
 import { ImageOpener } from "../../lib/image/opened-image.js";
 import { loadEngine } from "../../lib/load-engine.js";
@@ -11,7 +12,10 @@ import { fakeAddon, nativeError } from "./fake-addon.js";
 import { writeFakeBundle } from "./fake-bundle.js";
 
 const { signal } = new AbortController();
-const limits = { maxPixels: 1_000_000 };
+const limits = {
+  maxPixels: 1_000_000,
+  pictures: new PictureLine({ maxBatch: 1, replicas: 1, maxQueue: 100, queueTimeoutMs: 0 }),
+};
 const png = (background: string, width = 12, height = 8) =>
   sharp({ create: { width, height, channels: 3, background } })
     .png()
@@ -111,6 +115,59 @@ describe("an opened picture", () => {
       code: "IMAGE_INVALID",
       message: expect.stringContaining("changed"),
     });
+  });
+
+  it("that was passed as bytes or pixels is copied while those before it leave room", async () => {
+    const opener = new ImageOpener(limits, { maxCopiedBytes: 1000 });
+    const raw = (width: number) =>
+      ({ data: new Uint8Array(width * 3), width, height: 1, channels: 3 }) as const;
+    const red = await png("red");
+    const [large, ...refused] = await Promise.allSettled([
+      // Alone, as large as it likes.
+      opener.open(raw(2000), signal),
+      opener.open(raw(1), signal),
+      opener.open(red, signal),
+    ]);
+    for (const it of refused) {
+      const details = { heldBytes: 6000, maxBytes: 1000 };
+      expect(it).toMatchObject({ reason: { code: "QUEUE_FULL", details } });
+    }
+    if (large?.status === "fulfilled") large.value.drop();
+    const small = await Promise.all([100, 100, 100].map((width) => opener.open(raw(width), signal)));
+    expect(opener.heldBytes).toBe(900);
+    await expect(opener.open(raw(50), signal)).rejects.toMatchObject({ code: "QUEUE_FULL" });
+    for (const opened of small) {
+      opened.drop();
+      opened.drop();
+    }
+    await expect(opener.open(Buffer.from("no picture"), signal)).rejects.toMatchObject({
+      code: "IMAGE_INVALID",
+    });
+    const stopped = opener.open(raw(9), AbortSignal.abort("enough"));
+    await expect(stopped).rejects.toBe("enough");
+    expect(opener.heldBytes).toBe(0);
+  });
+
+  it("that came from a file or from sharp is kept while there is room, and read again where there was none", async () => {
+    await writeFile(path, await png("blue"));
+    const { length } = await png("blue");
+    const opener = new ImageOpener(limits, { maxKeptBytes: 2 * 12 * 8 * 3 + length });
+    const inputs = [sharp(await png("red")), sharp(await png("lime")), path, path, sharp(await png("red"))];
+    const opened = await Promise.all(inputs.map((input) => opener.open(input, signal)));
+    expect(opener.heldBytes).toBe(2 * 12 * 8 * 3 + length);
+    const colours = [];
+    for (const one of opened) {
+      colours.push([...(await one.pixels(signal)).data.subarray(0, 3)]);
+      one.drop();
+    }
+    expect(colours).toEqual([
+      [255, 0, 0],
+      [0, 255, 0],
+      [0, 0, 255],
+      [0, 0, 255],
+      [255, 0, 0],
+    ]);
+    expect(opener.heldBytes).toBe(0);
   });
 
   it.each([

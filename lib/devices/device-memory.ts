@@ -1,0 +1,78 @@
+import { Gate } from "../gate.js";
+import type { NativeDevice } from "../native/addon.js";
+
+/** Memory that is left, and whether it is the budget that leaves so little. */
+export interface Room {
+  readonly freeBytes: number;
+  readonly byBudget: boolean;
+}
+
+/** Who holds memory on a device: a replica. */
+export interface Holder {
+  readonly device: NativeDevice | undefined;
+  /** Bytes of its model and of features. */
+  readonly heldBytes: number;
+  /** Bytes that are taken already though not held yet: a model that is being loaded, what sessions were promised. */
+  readonly promisedBytes: number;
+  /** Has the allocator give back what it keeps for later; false where nothing is loaded that could. */
+  trim(): Promise<boolean>;
+}
+
+/** What is left on each device, of its own memory and of the budget, with everything that replicas hold there together. */
+export class DeviceMemory {
+  readonly #budgetBytes: number | undefined;
+  readonly #evict: (deviceId: string) => number;
+  readonly #holders: Holder[] = [];
+  readonly #turns = new Map<string, Gate>();
+
+  /**
+   * @param budgetBytes most that replicas may hold on one device; undefined = what is free
+   * @param evict frees features on a device that nobody uses; gives the bytes
+   */
+  constructor(budgetBytes: number | undefined, evict: (deviceId: string) => number) {
+    this.#budgetBytes = budgetBytes;
+    this.#evict = evict;
+  }
+
+  add(holder: Holder): void {
+    this.#holders.push(holder);
+  }
+
+  /** What may still be taken on a device that has so much free by its own account. */
+  roomOn({ id, freeBytes }: Pick<NativeDevice, "id" | "freeBytes">): Room {
+    const sum = (bytesOf: (holder: Holder) => number) =>
+      this.#on(id).reduce((total, holder) => total + bytesOf(holder), 0);
+    const held = sum(({ heldBytes }) => heldBytes);
+    const promised = sum(({ promisedBytes }) => promisedBytes);
+    const allowed = (this.#budgetBytes ?? Number.POSITIVE_INFINITY) - held;
+    return { freeBytes: Math.max(0, Math.min(freeBytes, allowed) - promised), byBudget: allowed < freeBytes };
+  }
+
+  /**
+   * Frees what can be spared on the device of a replica: features that nobody uses, whichever replica made them, and what
+   * the allocator keeps. Gives the bytes of the features.
+   */
+  async makeRoom(on: Holder): Promise<number> {
+    const id = on.device?.id;
+    if (id === undefined) return 0;
+    const freed = this.#evict(id);
+    // The allocator is the device's: one who asks is enough, best the one that is at work itself.
+    for (const holder of [on, ...this.#on(id)]) if (await holder.trim()) break;
+    return freed;
+  }
+
+  /** Runs loads onto one device one after the other: only what has been loaded shows what is left for the next. */
+  inTurn<T>({ device }: Holder, work: () => Promise<T>): Promise<T> {
+    const id = device?.id ?? "";
+    let turns = this.#turns.get(id);
+    if (!turns) {
+      turns = new Gate({ atOnce: 1 });
+      this.#turns.set(id, turns);
+    }
+    return turns.pass(undefined, work);
+  }
+
+  #on(deviceId: string): Holder[] {
+    return this.#holders.filter(({ device }) => device?.id === deviceId);
+  }
+}
