@@ -14,6 +14,10 @@ const FIRST = 200;
 /** More than the second without work after which a replica gives back what its work took, and than that takes. */
 const REST_MS = 2500;
 const TEXTS = ["circle", "square", "red shape", "yellow circle", "blue square", "ring"];
+/** Most lag of the event loop, 99th percentile, in milliseconds. */
+const MOST_LAG_MS = 20;
+/** Where an idle process lags less than this, likewise, the machine has processors to spare. */
+const QUIET_LAG_MS = 10;
 const MiB = 2 ** 20;
 
 let sam: Sam3;
@@ -195,7 +199,14 @@ it("64 callers, 2,000 requests, some stopped, some bad: all settle, all others a
   expect(kept).toBeGreaterThan(0.8 * stats.cache.maxBytes);
   expect(Math.abs(after - early)).toBeLessThan(0.05 * early);
   // On a machine that is busy with others every program lags; what that costs an idle one is not our doing.
-  expect(own.p99 - machine.p99).toBeLessThan(20);
+  if (machine.p99 < QUIET_LAG_MS) {
+    expect(own.p99).toBeLessThan(MOST_LAG_MS);
+  } else {
+    console.log(
+      `not run: event loop lag p99 < ${MOST_LAG_MS} ms: this machine was too busy to tell (an idle process lagged ${machine.p99.toFixed(1)} ms); only what is more than that was checked`,
+    );
+    expect(own.p99 - machine.p99).toBeLessThan(MOST_LAG_MS);
+  }
 
   expect(stats.calls.segmentConcept).toMatchObject({ inFlight: 0 });
   expect(stats.picturesWaiting).toBe(0);
