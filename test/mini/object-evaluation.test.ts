@@ -18,7 +18,7 @@ const TARGETS = { click: 0.85, box: 0.9 };
 
 /**
  * What the model in models/mini was measured to reach on this very set: after the first prompt and after each correction.
- * The measurement itself must reach the targets and rise, and every run must find it again.
+ * Every run must find it again, and by itself reach the targets and rise with every correction.
  */
 interface Scores {
   readonly seed: number;
@@ -28,9 +28,9 @@ interface Scores {
 }
 const measured = (JSON.parse(readFileSync("models/mini/scores.json", "utf8")) as { objects: Scores }).objects;
 
-// Other processors round differently, which moves a few edges; and where a correction adds next to nothing, a difference of a
-// few ten-thousandths is not a fault.
-const ROUNDING = 0.002;
+// scores.json is rounded to a ten-thousandth, and other processors sum in another order: with AVX2 instead of AVX-512 no mean
+// moved by more than 1e-6.
+const ROUNDING = 0.0005;
 
 // Fresh scenes: training draws from other random streams, and no training step ever saw one. So many that the mean of their
 // objects is known to about half a hundredth (60 were not enough: they lie 0.01 below the mean of 300).
@@ -80,9 +80,14 @@ describe.skipIf("reason" in setUp)(`object prompts on ${SCENES} scenes mini neve
         }
       }
     }
-    for (const kind of ["click", "box"] as const)
-      scores[kind] = sums[kind].map((sum) => Number((sum / objects).toFixed(4)));
-    console.log(`object scores: ${JSON.stringify({ ...scores, seed: SEED, scenes: SCENES })}`);
+    for (const kind of ["click", "box"] as const) scores[kind] = sums[kind].map((sum) => sum / objects);
+    const shown = Object.entries(scores).map(([kind, means]) => [
+      kind,
+      means.map((mean) => Number(mean.toFixed(4))),
+    ]);
+    console.log(
+      `object scores: ${JSON.stringify({ ...Object.fromEntries(shown), seed: SEED, scenes: SCENES })}`,
+    );
   }, 1_200_000);
 
   afterAll(async () => {
@@ -96,24 +101,19 @@ describe.skipIf("reason" in setUp)(`object prompts on ${SCENES} scenes mini neve
   });
 
   it.each(["click", "box"] as const)("outlines an object from one %s", (kind) => {
-    const reached = measured[kind][0] as number;
-    expect(reached).toBeGreaterThanOrEqual(TARGETS[kind]);
-    expect(scores[kind][0]).toBeGreaterThanOrEqual(reached - ROUNDING);
+    const [found] = scores[kind] as [number];
+    expect(found).toBeGreaterThanOrEqual(TARGETS[kind]);
+    expect(found).toBeGreaterThanOrEqual((measured[kind][0] as number) - ROUNDING);
   });
 
   it.each(["click", "box"] as const)("gets better with every corrective click after a %s", (kind) => {
     for (let turn = 1; turn <= CORRECTIONS; turn++) {
-      expect(rises(measured[kind], turn)).toBe(true);
-      expect(scores[kind][turn]).toBeGreaterThanOrEqual((measured[kind][turn] as number) - ROUNDING);
+      const [before, found] = scores[kind].slice(turn - 1) as [number, number];
+      expect(found, `correction ${turn}`).toBeGreaterThan(before);
+      expect(found, `correction ${turn}`).toBeGreaterThanOrEqual((measured[kind][turn] as number) - ROUNDING);
     }
-    expect(scores[kind][1]).toBeGreaterThan((scores[kind][0] as number) + ROUNDING);
   });
 });
-
-/** Whether a correction made masks better. */
-function rises(scores: readonly number[], turn: number): boolean {
-  return (scores[turn] as number) > (scores[turn - 1] as number);
-}
 
 /** A mask as plain bits. */
 function region(mask: Mask): Region {
