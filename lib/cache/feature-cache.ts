@@ -88,10 +88,10 @@ interface Entry<V> {
   state: "kept" | "waiting" | "loose" | "dropped";
   /** When it ends unless it is used again. */
   expiresAt: number;
-  /** Set while it is being copied to the host; cleared when somebody uses it meanwhile. */
+  /** Goes to the host when its copy is there; cleared when somebody uses it meanwhile. */
   leaving: boolean;
-  /** Host bytes set aside for the copy that is under way. */
-  reserved: number;
+  /** A copy to the host is under way, wanted or not; host bytes are set aside for it until it ends. */
+  copying: boolean;
 }
 
 /** A value that somebody uses: it stays until released. */
@@ -267,16 +267,17 @@ export class FeatureCache<V extends Cacheable> {
     const { key, kind, keep, host, make } = wanted;
     let restored = false;
     const flight: Flight<Entry<V>, Pin<V>> = new Flight(async (stop: AbortSignal): Promise<Entry<V>> => {
-      const back = host === undefined ? undefined : await this.#restore(host, stop);
-      restored = back !== undefined;
-      const value = back ?? (await make(stop));
-      this.#flights.delete(key);
-      return this.#add(key, kind, value, keep && !flight.stale);
+      try {
+        const back = host === undefined ? undefined : await this.#restore(host, stop);
+        restored = back !== undefined;
+        const value = back ?? (await make(stop));
+        return this.#add(key, kind, value, keep && !flight.stale);
+      } finally {
+        // Before those who wait are told: whoever comes then would wait for ever.
+        this.#flights.delete(key);
+      }
     });
     this.#flights.set(key, flight);
-    void flight.ended.then(() => {
-      if (this.#flights.get(key) === flight) this.#flights.delete(key);
-    });
     const pin = flight.join(signal, (made) => this.#pin(made, keep ? (restored ? "hit" : "miss") : "off"));
     flight.start((made) => {
       made.pins--;
@@ -292,8 +293,9 @@ export class FeatureCache<V extends Cacheable> {
   /** The value back on the device, or undefined when it could not be brought there. */
   async #restore(host: Entry<V>, signal: AbortSignal): Promise<V | undefined> {
     host.pins++;
+    let value: V | undefined;
     try {
-      const value = await this.#options.move?.(host.value, "device", signal);
+      value = await this.#options.move?.(host.value, "device", signal);
       if (value !== undefined) this.#counts.restores++;
       return value;
     } catch {
@@ -302,7 +304,8 @@ export class FeatureCache<V extends Cacheable> {
       return undefined;
     } finally {
       host.pins--;
-      if (!signal.aborted || host.state === "dropped") this.#remove(host);
+      // It stays only where it was told to stop and did: what came back after all takes its place.
+      if (value !== undefined || !signal.aborted || host.state === "dropped") this.#remove(host);
     }
   }
 
@@ -317,7 +320,7 @@ export class FeatureCache<V extends Cacheable> {
       state: "loose",
       expiresAt: Number.POSITIVE_INFINITY,
       leaving: false,
-      reserved: 0,
+      copying: false,
     };
     if (!keep || this.#closed) {
       entry.state = "dropped";
@@ -398,20 +401,35 @@ export class FeatureCache<V extends Cacheable> {
   #sendAway(entry: Entry<V>): void {
     const { move, movable = () => true, hostBytes } = this.#options;
     const { bytes } = entry.value;
+    if (entry.copying) {
+      // It was used since that copy began, and did not change by it: the copy serves after all.
+      entry.leaving = true;
+      return;
+    }
     if (!move || !movable(entry.value) || bytes > hostBytes || !this.#makeHostRoom(bytes)) {
       this.#counts.evictions++;
       this.#remove(entry);
       return;
     }
     entry.leaving = true;
-    entry.reserved = bytes;
+    entry.copying = true;
     this.#used.host += bytes;
     const stop = new AbortController();
     this.#moves.add(stop);
+    const ended = () => {
+      entry.copying = false;
+      this.#used.host -= bytes;
+    };
     move(entry.value, "host", stop.signal)
       .then(
-        (value) => this.#arrived(entry, value),
-        () => this.#stranded(entry),
+        (value) => {
+          ended();
+          this.#arrived(entry, value, bytes);
+        },
+        () => {
+          ended();
+          this.#stranded(entry);
+        },
       )
       .finally(() => {
         this.#moves.delete(stop);
@@ -419,10 +437,7 @@ export class FeatureCache<V extends Cacheable> {
       });
   }
 
-  #arrived(entry: Entry<V>, value: V): void {
-    const { reserved } = entry;
-    entry.reserved = 0;
-    this.#used.host -= reserved;
+  #arrived(entry: Entry<V>, value: V, reserved: number): void {
     if (!entry.leaving || entry.state !== "kept") {
       // Somebody used it meanwhile, or it was dropped: the copy is not needed.
       value.dispose();
@@ -440,8 +455,6 @@ export class FeatureCache<V extends Cacheable> {
   }
 
   #stranded(entry: Entry<V>): void {
-    this.#used.host -= entry.reserved;
-    entry.reserved = 0;
     if (!entry.leaving || entry.state !== "kept") return;
     this.#counts.evictions++;
     this.#remove(entry);

@@ -226,6 +226,30 @@ describe("making once", () => {
     expect(await visit(cache, "a")).toBe("miss");
   });
 
+  it("a failure leaves nobody behind, at whatever moment they came", async () => {
+    // One after the other, so that some come in the middle of the failing.
+    for (let moment = 0; moment < 12; moment++) {
+      const cache = open();
+      const work = deferred<Thing>();
+      const first = cache.use({ key: "a", kind: "picture", signal: undefined, make: () => work.promise });
+      await flush();
+      work.reject(new Error("broken"));
+      for (let i = 0; i < moment; i++) await null;
+      let outcome = "left behind";
+      use(cache, "a").then(
+        (pin) => {
+          outcome = pin.outcome;
+        },
+        (error: Error) => {
+          outcome = error.message;
+        },
+      );
+      await expect(first).rejects.toThrow("broken");
+      await flush();
+      expect([moment, outcome]).toEqual([moment, expect.stringMatching(/^(broken|miss)$/)]);
+    }
+  });
+
   it("delivers what was under way when the cache was cleared, and keeps it not", async () => {
     const cache = open();
     const work = deferred<Thing>();
@@ -301,6 +325,62 @@ describe("the host's memory", () => {
     fourth.release();
     cache.close();
     expect(Thing.live.size).toBe(0);
+  });
+
+  it("is asked once for what is used while it is copied, and sent away again before the copy is there", async () => {
+    const moves: ReturnType<typeof deferred<Thing>>[] = [];
+    const cache = open({
+      hostBytes: 300,
+      move: () => {
+        const work = deferred<Thing>();
+        moves.push(work);
+        return work.promise;
+      },
+    });
+    for (const key of ["a", "b", "c"]) await visit(cache, key);
+    const held = [await use(cache, "b"), await use(cache, "c")];
+    const fourth = await use(cache, "d");
+    expect(cache.stats()).toMatchObject({ hostBytes: 30, looseBytes: 30 });
+    // a is used in the middle of its copy, and then has to go again: d waits for its room.
+    (await use(cache, "a")).release();
+    expect([moves.length, cache.stats().hostBytes]).toEqual([1, 30]);
+    moves[0]?.resolve(new Thing("a", 30, "host"));
+    await flush();
+    expect(cache.stats()).toMatchObject({
+      bytes: 90,
+      looseBytes: 0,
+      hostEntries: 1,
+      hostBytes: 30,
+      offloads: 1,
+    });
+    for (const pin of [...held, fourth]) pin.release();
+    cache.clear();
+    expect([cache.stats().hostBytes, Thing.live.size]).toEqual([0, 0]);
+  });
+
+  it("gives up its copy to what came back though nobody waited for it any more", async () => {
+    const back = deferred<Thing>();
+    const cache = open({
+      hostBytes: 60,
+      move: (thing, to) => (to === "host" ? move(thing, to) : back.promise),
+    });
+    for (const key of ["a", "b", "c", "d"]) {
+      await visit(cache, key);
+      await flush();
+    }
+    const controller = new AbortController();
+    const asked = use(cache, "a", 30, controller.signal);
+    await flush();
+    controller.abort("enough");
+    await expect(asked).rejects.toBe("enough");
+    // Too late to stop it.
+    back.resolve(new Thing("a", 30));
+    await flush();
+    const live = (tier: string) => [...Thing.live].filter((it) => it.tier === tier).length * 30;
+    expect(cache.stats()).toMatchObject({ bytes: live("device"), hostBytes: live("host"), looseBytes: 0 });
+    expect(keysOf(cache).filter((key) => key === "a")).toHaveLength(1);
+    cache.clear();
+    expect([Thing.live.size, cache.stats().hostBytes]).toEqual([0, 0]);
   });
 
   it("that fails is done without", async () => {
@@ -387,7 +467,7 @@ describe("whatever is asked in whatever order", () => {
   it("it answers as the cache on paper does, step by step", async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(step, { maxLength: 60 }),
+        fc.array(step, { maxLength: 60, size: "max" }),
         fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 8, maxLength: 8 }),
         async (steps, sizes) => {
           Thing.live.clear();
@@ -429,7 +509,7 @@ describe("whatever is asked in whatever order", () => {
       ),
       { numRuns: RUNS },
     );
-  });
+  }, 60_000);
 
   const chaos = fc.oneof(
     { weight: 8, arbitrary: fc.record({ do: fc.constant("ask" as const), key: fc.nat(4) }) },
@@ -446,102 +526,113 @@ describe("whatever is asked in whatever order", () => {
 
   it("it never goes over a budget, never makes a key twice at once, frees nothing in use and in the end everything", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(chaos, { maxLength: 80 }), async (steps) => {
-        Thing.live.clear();
-        let now = 0;
-        const making: { key: string; work: ReturnType<typeof deferred<Thing>> }[] = [];
-        const moves: { thing: Thing; to: "device" | "host"; work: ReturnType<typeof deferred<Thing>> }[] = [];
-        const asking: { controller: AbortController; over: boolean }[] = [];
-        const pins: Pin<Thing>[] = [];
-        const settled: Promise<void>[] = [];
-        const cache = open({
-          hostBytes: 50,
-          ttlMs: 150,
-          now: () => now,
-          move: (thing, to) => {
-            const work = deferred<Thing>();
-            moves.push({ thing, to, work });
-            return work.promise;
-          },
-        });
-        const finish = (it: (typeof making)[number], fine: boolean) => {
-          making.splice(making.indexOf(it), 1);
-          if (fine) it.work.resolve(new Thing(it.key, 15 + Number(it.key) * 13));
-          else it.work.reject(new Error("failed"));
-        };
-        const arrive = (it: (typeof moves)[number], fine: boolean) => {
-          moves.splice(moves.indexOf(it), 1);
-          if (fine && !it.thing.disposed) it.work.resolve(new Thing(it.thing.key, it.thing.bytes, it.to));
-          else it.work.reject(new Error("stuck"));
-        };
-        const check = () => {
-          const { bytes, hostBytes } = cache.stats();
-          expect(bytes).toBeLessThanOrEqual(100);
-          expect(hostBytes).toBeLessThanOrEqual(50);
-          expect(new Set(making.map(({ key }) => key)).size).toBe(making.length);
-          for (const pin of pins) expect([pin.value.disposed, pin.value.tier]).toEqual([false, "device"]);
-        };
-        for (const it of steps) {
-          if (it.do === "ask") {
-            const key = `${it.key}`;
-            const controller = new AbortController();
-            const one = { controller, over: false };
-            asking.push(one);
-            const make = () => {
+      // The largest key has 67 bytes: from no room for it to room for several copies of everything.
+      fc.asyncProperty(
+        fc.array(chaos, { maxLength: 80, size: "max" }),
+        fc.integer({ min: 50, max: 500 }),
+        async (steps, room) => {
+          Thing.live.clear();
+          let now = 0;
+          const making: { key: string; work: ReturnType<typeof deferred<Thing>> }[] = [];
+          const moves: { thing: Thing; to: "device" | "host"; work: ReturnType<typeof deferred<Thing>> }[] =
+            [];
+          const asking: { controller: AbortController; over: boolean }[] = [];
+          const pins: Pin<Thing>[] = [];
+          const settled: Promise<void>[] = [];
+          const cache = open({
+            hostBytes: room,
+            ttlMs: 150,
+            now: () => now,
+            move: (thing, to) => {
               const work = deferred<Thing>();
-              making.push({ key, work });
+              moves.push({ thing, to, work });
               return work.promise;
-            };
-            settled.push(
-              cache
-                .use({ key, kind: "picture", signal: controller.signal, make })
-                .then(
-                  (pin) => void pins.push(pin),
-                  () => {},
-                )
-                .finally(() => {
-                  one.over = true;
-                }),
-            );
-          } else if (it.do === "made" || it.do === "failed") {
-            const one = making[it.which % Math.max(1, making.length)];
-            if (one) finish(one, it.do === "made");
-          } else if (it.do === "moved" || it.do === "stuck") {
-            const one = moves[it.which % Math.max(1, moves.length)];
-            if (one) arrive(one, it.do === "moved");
-          } else if (it.do === "leave") {
-            asking.filter(({ over }) => !over)[it.which]?.controller.abort();
-          } else if (it.do === "release") {
-            const [pin] = pins.splice(it.which % Math.max(1, pins.length), 1);
-            pin?.release();
-          } else if (it.do === "wait") now += it.ms;
-          else if (it.do === "evict") cache.evict(() => true);
-          else cache.clear();
-          await flush();
-          check();
-        }
-        // Everything ends: nothing waits for ever, and every byte comes back.
-        for (let i = 0; (making.length > 0 || moves.length > 0) && i < 200; i++) {
-          for (const one of [...making]) finish(one, true);
-          for (const one of [...moves]) arrive(one, true);
-          await flush();
-          check();
-        }
-        await Promise.all(settled);
-        for (const pin of pins.splice(0)) pin.release();
-        for (let i = 0; moves.length > 0 && i < 50; i++) {
-          for (const one of [...moves]) arrive(one, true);
-          await flush();
-        }
-        const stats = cache.stats();
-        expect([stats.pinned, stats.making, stats.looseBytes]).toEqual([0, 0, 0]);
-        const live = (tier: string) =>
-          [...Thing.live].filter((it) => it.tier === tier).reduce((sum, { bytes }) => sum + bytes, 0);
-        expect([live("device"), live("host")]).toEqual([stats.bytes, stats.hostBytes]);
-        cache.clear();
-        expect(Thing.live.size).toBe(0);
-      }),
+            },
+          });
+          const finish = (it: (typeof making)[number], fine: boolean) => {
+            making.splice(making.indexOf(it), 1);
+            if (fine) it.work.resolve(new Thing(it.key, 15 + Number(it.key) * 13));
+            else it.work.reject(new Error("failed"));
+          };
+          const arrive = (it: (typeof moves)[number], fine: boolean) => {
+            moves.splice(moves.indexOf(it), 1);
+            if (fine && !it.thing.disposed) it.work.resolve(new Thing(it.thing.key, it.thing.bytes, it.to));
+            else it.work.reject(new Error("stuck"));
+          };
+          const live = (tier: string) =>
+            [...Thing.live].filter((it) => it.tier === tier).reduce((sum, { bytes }) => sum + bytes, 0);
+          const check = () => {
+            const { bytes, hostBytes } = cache.stats();
+            expect(bytes).toBeLessThanOrEqual(100);
+            expect(hostBytes).toBeLessThanOrEqual(room);
+            // Set aside is what is there and what is on its way, and no more.
+            const coming = moves
+              .filter(({ to }) => to === "host")
+              .reduce((sum, { thing }) => sum + thing.bytes, 0);
+            expect(hostBytes).toBeLessThanOrEqual(live("host") + coming);
+            expect(new Set(making.map(({ key }) => key)).size).toBe(making.length);
+            for (const pin of pins) expect([pin.value.disposed, pin.value.tier]).toEqual([false, "device"]);
+          };
+          for (const it of steps) {
+            if (it.do === "ask") {
+              const key = `${it.key}`;
+              const controller = new AbortController();
+              const one = { controller, over: false };
+              asking.push(one);
+              const make = () => {
+                const work = deferred<Thing>();
+                making.push({ key, work });
+                return work.promise;
+              };
+              settled.push(
+                cache
+                  .use({ key, kind: "picture", signal: controller.signal, make })
+                  .then(
+                    (pin) => void pins.push(pin),
+                    () => {},
+                  )
+                  .finally(() => {
+                    one.over = true;
+                  }),
+              );
+            } else if (it.do === "made" || it.do === "failed") {
+              const one = making[it.which % Math.max(1, making.length)];
+              if (one) finish(one, it.do === "made");
+            } else if (it.do === "moved" || it.do === "stuck") {
+              const one = moves[it.which % Math.max(1, moves.length)];
+              if (one) arrive(one, it.do === "moved");
+            } else if (it.do === "leave") {
+              asking.filter(({ over }) => !over)[it.which]?.controller.abort();
+            } else if (it.do === "release") {
+              const [pin] = pins.splice(it.which % Math.max(1, pins.length), 1);
+              pin?.release();
+            } else if (it.do === "wait") now += it.ms;
+            else if (it.do === "evict") cache.evict(() => true);
+            else cache.clear();
+            await flush();
+            check();
+          }
+          // Everything ends: nothing waits for ever, and every byte comes back.
+          for (let i = 0; (making.length > 0 || moves.length > 0) && i < 200; i++) {
+            for (const one of [...making]) finish(one, true);
+            for (const one of [...moves]) arrive(one, true);
+            await flush();
+            check();
+          }
+          await Promise.all(settled);
+          for (const pin of pins.splice(0)) pin.release();
+          for (let i = 0; moves.length > 0 && i < 50; i++) {
+            for (const one of [...moves]) arrive(one, true);
+            await flush();
+          }
+          const stats = cache.stats();
+          expect([stats.pinned, stats.making, stats.looseBytes]).toEqual([0, 0, 0]);
+          expect([live("device"), live("host")]).toEqual([stats.bytes, stats.hostBytes]);
+          cache.clear();
+          expect([Thing.live.size, cache.stats().bytes, cache.stats().hostBytes]).toEqual([0, 0, 0]);
+        },
+      ),
       { numRuns: RUNS },
     );
-  });
+  }, 60_000);
 });
