@@ -204,7 +204,8 @@ function factsOf(loaded: {
 }): ModelFacts {
   const { bundle, addon, pool, threshold } = loaded;
   const { manifest } = bundle;
-  const replicas = pool.replicas.filter(({ usable }) => usable);
+  // One that had too little memory may be tried again later, but is not where it runs.
+  const replicas = pool.replicas.filter(({ usable, reason }) => usable && reason === undefined);
   const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
   return {
     name: manifest.name,

@@ -114,6 +114,23 @@ describe("loading", () => {
     expect(sam.model.device).toBe(expected);
   });
 
+  it("names as its device what is ready, not what had too little memory", async () => {
+    const devices = [cpu, gpu(0), fakeDevice("cuda:1", { freeBytes: 10 })];
+    const choice: LoadOptions = { devices: ["cuda:0", { device: "cuda:1", required: false }] };
+    const { sam } = await open({ devices }, choice);
+    expect(sam.health()).toMatchObject({
+      status: "degraded",
+      replicas: [
+        { name: "cuda:0", state: "ready" },
+        { name: "cuda:1", state: "waiting", code: "DEVICE_MEMORY" },
+      ],
+    });
+    expect(sam.model).toMatchObject({ device: "cuda:0", deviceName: "Fake GPU 0" });
+    // Lazily nothing was tried yet: then it is where work may go.
+    const { sam: lazy } = await open({ devices }, { ...choice, load: "lazy" });
+    expect(lazy.model.device).toBe("cuda:0, cuda:1");
+  });
+
   it("names the devices there are when one is not", async () => {
     const failing = open({ devices: [cpu, gpu(0)] }, { devices: "cuda:7" });
     await expect(failing).rejects.toMatchObject({
@@ -382,17 +399,17 @@ describe("an encoded image", () => {
 
 describe("stopping", () => {
   it("rejects at once with the reason and frees what arrives late", async () => {
-    const { sam, state } = await open({ delayMs: 60 });
+    const { sam, state } = await open({ delayMs: 250 });
     for (const reason of [new Error("enough"), "a text", undefined]) {
       const controller = new AbortController();
       const running = sam.image.segmentConcept(picture, { text: "cat" }, { signal: controller.signal });
       setTimeout(() => controller.abort(reason), 20);
       const start = performance.now();
       const thrown = await running.catch((error: unknown) => error);
-      expect(performance.now() - start).toBeLessThan(55);
+      expect(performance.now() - start).toBeLessThan(200);
       expect(thrown).toBe(controller.signal.reason);
     }
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await new Promise((resolve) => setTimeout(resolve, 900));
     expect([state.liveFeatures, state.liveTexts]).toEqual([0, 0]);
     expect(state.cancelled).toBeGreaterThan(0);
   });
