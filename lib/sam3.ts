@@ -41,7 +41,7 @@ export class Sam3 {
     this.image = new ImagePredictor(engine);
     this.video = new VideoSessionManager(engine);
     this.cache = new CacheControl(engine);
-    this.#metrics = new PrometheusExport(engine.meter, () => engine.stats());
+    this.#metrics = new PrometheusExport(engine.meter, engine);
   }
 
   /**
@@ -89,7 +89,8 @@ export class Sam3 {
   }
 
   /**
-   * The same as Prometheus' text, through prom-client, which you install. Histograms begin with the first call.
+   * The same as Prometheus' text, through prom-client, which you install. Histograms begin with the first call. `close`
+   * takes it out of the registry again, so that the next `Sam3` can have its place.
    *
    * @throws {Sam3Error} `UNSUPPORTED` where prom-client is not installed, `INVALID_ARGUMENT`
    * @example
@@ -108,8 +109,13 @@ export class Sam3 {
    */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.video.closeAllBecause("The Sam3 of the session was closed.");
-    await this.#engine.close();
+    try {
+      await this.video.closeAllBecause("The Sam3 of the session was closed.");
+      await this.#engine.close();
+    } finally {
+      // Last, so that what is still being answered is seen.
+      this.#metrics.close();
+    }
   }
 
   /** `close`, for `await using`. */

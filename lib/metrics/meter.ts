@@ -71,8 +71,10 @@ export class Meter {
     };
   }
 
-  listen(listener: MeterListener): void {
+  /** Returns how to have the listener told no more. */
+  listen(listener: MeterListener): () => void {
     this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   calls(): Record<string, CallCounts> {

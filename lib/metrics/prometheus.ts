@@ -6,6 +6,7 @@ import { boundsOf, type Measure, type Meter } from "./meter.js";
 export interface MetricsRegistry {
   metrics(): Promise<string>;
   getSingleMetric(name: string): unknown;
+  removeSingleMetric(name: string): void;
 }
 
 /** What `sam.metrics` takes. */
@@ -149,27 +150,42 @@ const HISTOGRAMS: Readonly<Record<string, { measure: Measure; help: string; labe
   batch_items: { measure: "batch", help: "Items in a batch", label: "stage" },
 };
 
-/** Registers everything this package measures in registries of prom-client, each once. */
+/** Everything that is registered, without the prefix. */
+const NAMES = [GAUGES, COUNTERS, HISTOGRAMS].flatMap((table) => Object.keys(table));
+
+/** Whose figures are exported. */
+interface Measured {
+  stats(): Sam3Stats;
+}
+
+// The safety net for what was never closed: its names are given back, or its registry would refuse them for ever.
+const abandoned = new FinalizationRegistry<(() => void)[]>(doAll);
+
+/**
+ * Registers everything this package measures in registries of prom-client, each once, until `close`. Registries often
+ * live as long as the process, so what is registered knows whom it measures only weakly.
+ */
 export class PrometheusExport {
   readonly #meter: Meter;
-  readonly #stats: () => Sam3Stats;
+  readonly #measured: WeakRef<Measured>;
   readonly #registered = new WeakSet<MetricsRegistry>();
+  /** What takes out again what was registered. */
+  readonly #undo: (() => void)[] = [];
   readonly #import: () => Promise<unknown>;
   #own: MetricsRegistry | undefined;
+  #closed = false;
 
   /** @param load imports prom-client; the tests put another in its place */
-  constructor(
-    meter: Meter,
-    stats: () => Sam3Stats,
-    load: () => Promise<unknown> = () => import("prom-client"),
-  ) {
+  constructor(meter: Meter, measured: Measured, load: () => Promise<unknown> = () => import("prom-client")) {
     this.#meter = meter;
-    this.#stats = stats;
+    this.#measured = new WeakRef(measured);
     this.#import = load;
+    abandoned.register(measured, this.#undo, this);
   }
 
   /**
-   * Prometheus' text format. Histograms begin with the first call; counters count from loading.
+   * Prometheus' text format. Histograms begin with the first call; counters count from loading. Once it was closed,
+   * what else the registry has.
    *
    * @throws {Sam3Error} `UNSUPPORTED` where prom-client is not installed, `INVALID_ARGUMENT`
    */
@@ -184,11 +200,18 @@ export class PrometheusExport {
     }
     this.#own ??= new client.Registry();
     const registry = options?.registry ?? this.#own;
-    if (typeof registry?.metrics !== "function" || typeof registry.getSingleMetric !== "function") {
+    if (!isRegistry(registry)) {
       throw new Sam3Error("INVALID_ARGUMENT", "registry must be a Registry of prom-client.");
     }
-    if (!this.#registered.has(registry)) this.#register(client, registry, prefix);
+    if (!this.#closed && !this.#registered.has(registry)) this.#register(client, registry, prefix);
     return registry.metrics();
+  }
+
+  /** Takes everything out of the registries. More than once does nothing. */
+  close(): void {
+    this.#closed = true;
+    abandoned.unregister(this);
+    doAll(this.#undo);
   }
 
   async #client(): Promise<PromClient> {
@@ -205,22 +228,21 @@ export class PrometheusExport {
   }
 
   #register(client: PromClient, registry: MetricsRegistry, prefix: string): void {
-    const taken = `${prefix}calls_total`;
-    if (registry.getSingleMetric(taken) !== undefined) {
+    const taken = NAMES.find((name) => registry.getSingleMetric(prefix + name) !== undefined);
+    if (taken !== undefined) {
       throw new Sam3Error(
         "INVALID_ARGUMENT",
-        `The registry already has "${taken}", of another Sam3. Give each a prefix of its own.`,
+        `The registry already has "${prefix + taken}", perhaps of another Sam3. Give each a prefix of its own.`,
       );
     }
     this.#registered.add(registry);
     const registers = [registry];
-    // Every metric of a scrape is read from one look at the stats.
-    let look: { stats: Sam3Stats; at: number } | undefined;
-    const stats = () => {
-      const now = performance.now();
-      if (!look || now - look.at > 5) look = { stats: this.#stats(), at: now };
-      return look.stats;
-    };
+    const remember = (name: string, metric: unknown) =>
+      this.#undo.push(() => {
+        // The registry may have been emptied since, and have another's metric of that name.
+        if (registry.getSingleMetric(name) === metric) registry.removeSingleMetric(name);
+      });
+    const stats = this.#look();
     const read = (Metric: PromClient["Gauge" | "Counter"], table: typeof GAUGES) => {
       for (const [name, { help, labels, values }] of Object.entries(table)) {
         const metric: PromSum = new Metric({
@@ -230,9 +252,11 @@ export class PrometheusExport {
           registers,
           collect: () => {
             metric.reset();
-            for (const [label, value] of values(stats())) metric.inc(label, value);
+            const known = stats();
+            if (known) for (const [label, value] of values(known)) metric.inc(label, value);
           },
         });
+        remember(prefix + name, metric);
       }
     };
     read(client.Gauge, GAUGES);
@@ -247,9 +271,32 @@ export class PrometheusExport {
         registers,
         buckets: boundsOf(measure).map((bound) => bound / scale),
       });
-      this.#meter.listen((what, where, value) => {
-        if (what === measure) histogram.observe({ [label]: where }, value / scale);
-      });
+      remember(prefix + name, histogram);
+      this.#undo.push(
+        this.#meter.listen((what, where, value) => {
+          if (what === measure) histogram.observe({ [label]: where }, value / scale);
+        }),
+      );
     }
   }
+
+  /** Reads the stats, for every metric of a scrape from one look; nothing once whom they are of is gone. */
+  #look(): () => Sam3Stats | undefined {
+    let look: { stats: Sam3Stats | undefined; at: number } | undefined;
+    return () => {
+      const now = performance.now();
+      if (!look || now - look.at > 5) look = { stats: this.#measured.deref()?.stats(), at: now };
+      return look.stats;
+    };
+  }
+}
+
+function isRegistry(registry: Partial<MetricsRegistry> | null): registry is MetricsRegistry {
+  return (["metrics", "getSingleMetric", "removeSingleMetric"] as const).every(
+    (method) => typeof registry?.[method] === "function",
+  );
+}
+
+function doAll(steps: (() => void)[]): void {
+  for (const step of steps.splice(0)) step();
 }

@@ -1,7 +1,9 @@
 import { inspect } from "node:util";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
-import { Registry } from "prom-client";
-import { beforeAll, describe, expect, it } from "vitest";
+import { Gauge, Registry } from "prom-client";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { loadEngine } from "../../lib/load-engine.js";
 import { Histogram } from "../../lib/metrics/histogram.js";
 import { Meter } from "../../lib/metrics/meter.js";
@@ -145,12 +147,78 @@ describe("sam.metrics()", () => {
     }
   });
 
+  it("makes room for the next load as it is closed, and leaves what is not its own", async () => {
+    const registry = new Registry();
+    const own = new Gauge({ name: "sam3_of_somebody_else", help: "mine", registers: [registry] });
+    for (let load = 0; load < 3; load++) {
+      const { sam } = await open();
+      await sam.metrics({ registry, prefix: "sam3_" });
+      await sam.image.segmentConcept(picture, { text: "cat" });
+      expect(await sam.metrics({ registry })).toContain(
+        'sam3_call_seconds_count{operation="segmentConcept"} 1\n',
+      );
+      await sam.close();
+      await sam.close();
+      expect(await registry.getMetricsAsArray()).toEqual([own]);
+      // A route that still asks is told what else there is, and takes no name from the next one.
+      expect(await sam.metrics({ registry })).toContain("sam3_of_somebody_else");
+      expect(await sam.metrics()).not.toContain("sam3_calls_total");
+      expect(registry.getMetricsAsArray()).toEqual([own]);
+    }
+  });
+
+  it("takes nothing from another Sam3 that has its names since the registry was emptied", async () => {
+    const [one, two] = [await open(), await open()];
+    const registry = new Registry();
+    await one.sam.metrics({ registry });
+    registry.clear();
+    await two.sam.metrics({ registry });
+    await one.sam.close();
+    expect(await two.sam.metrics({ registry })).toContain("sam3_replica_up");
+    await two.sam.close();
+    expect(registry.getMetricsAsArray()).toEqual([]);
+  });
+
+  it("registers all of it or nothing", async () => {
+    const { sam } = await open();
+    const registry = new Registry();
+    const other = new Gauge({ name: "sam3_batch_items", help: "mine", registers: [registry] });
+    await expect(sam.metrics({ registry })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining('"sam3_batch_items"'),
+    });
+    expect(registry.getMetricsAsArray()).toEqual([other]);
+  });
+
+  it("holds no model that was dropped, and gives its names back", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const registry = new Registry();
+    const drop = async () => {
+      const { sam, state } = await open();
+      await sam.image.segmentConcept(picture, { text: "cat" });
+      await sam.metrics();
+      await sam.metrics({ registry });
+      return state;
+    };
+    const state = await drop();
+    expect(registry.getMetricsAsArray()).not.toEqual([]);
+    await vi.waitFor(
+      () => {
+        collect();
+        expect([state.closed, state.liveFeatures, state.liveTexts]).toEqual([1, 0, 0]);
+        expect(registry.getMetricsAsArray()).toEqual([]);
+      },
+      { timeout: 5000, interval: 20 },
+    );
+    const { sam } = await open();
+    expect(await sam.metrics({ registry })).toContain("sam3_replica_up");
+  });
+
   it("says what to install where prom-client is missing", async () => {
     const { sam } = await open();
-    const broken = new PrometheusExport(
-      new Meter(),
-      () => sam.stats(),
-      () => Promise.reject(new Error("Cannot find package 'prom-client'")),
+    const broken = new PrometheusExport(new Meter(), sam, () =>
+      Promise.reject(new Error("Cannot find package 'prom-client'")),
     );
     await expect(broken.text()).rejects.toMatchObject({
       code: "UNSUPPORTED",
