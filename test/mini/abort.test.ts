@@ -70,8 +70,8 @@ it("counts features as bytes while they are held", async () => {
   await released();
 });
 
-// A stage that runs is not interrupted: on mini it takes some 20 to 60 ms, on a busy machine more. What was stopped goes no
-// further than its end.
+// A stage that runs is not interrupted: mini's longest take some 30 ms on two quiet cores (docs/performance.md), several times
+// that on busy ones. What was stopped goes no further than its end.
 it("stopping at any moment is answered at once, begins no other stage, and releases everything when the one that runs ends", async () => {
   const takes: number[] = [];
   let named = "";
