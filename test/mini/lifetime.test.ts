@@ -52,10 +52,10 @@ describe("a model", () => {
     TIMEOUT,
   );
 
-  it(
-    "that is dropped is freed by the collector, with a line in the log",
-    async () => {
-      expect(await scenario("drop", ["--expose-gc"])).toEqual({ code: 0, signal: null, output: "freed\n" });
+  it.each(["drop", "drop-measured"])(
+    "that is dropped gives its memory back when it is collected, with a line in the log (%s)",
+    async (name) => {
+      expect(await scenario(name, ["--expose-gc"])).toEqual({ code: 0, signal: null, output: "freed\n" });
     },
     TIMEOUT,
   );
