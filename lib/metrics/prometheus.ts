@@ -54,7 +54,7 @@ const GAUGES: Readonly<Record<string, { help: string; labels: readonly string[];
     values: ({ calls }) => Object.entries(calls).map(([operation, it]) => [{ operation }, it.inFlight]),
   },
   pictures_waiting: {
-    help: "Pictures that wait to be decoded",
+    help: "Pictures that wait to be read or decoded",
     labels: [],
     values: ({ picturesWaiting }) => [[{}, picturesWaiting]],
   },

@@ -221,7 +221,7 @@ describe("whatever comes in whatever order", () => {
 
   it("batches keep their limits and the order, every item settles once, and nothing is left waiting", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      fc.asyncProperty(fc.array(step, { maxLength: 60, size: "max" }), async (steps) => {
         const { queue, started, running, submit } = open({ maxDelayMs: 5 });
         const calls: { input: number; controller: AbortController; settled: number }[] = [];
         const expected: (() => void)[] = [];

@@ -464,7 +464,7 @@ describe("whatever happens in whatever order", () => {
 
   it("nobody is sent to a replica that is out, or busier than another; budgets hold, and all is given back", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 50 }), async (steps) => {
+      fc.asyncProperty(fc.array(step, { maxLength: 50, size: "max" }), async (steps) => {
         const memory: FakeState["memory"] = {
           totalBytes: 1000 * MB,
           freeBytes: 500 * MB,
@@ -587,7 +587,7 @@ describe("whatever happens in whatever order", () => {
     const seen = { granted: 0, refused: 0, madeRoom: 0 };
     await fc.assert(
       fc.asyncProperty(
-        fc.array(onCards, { minLength: 5, maxLength: 40 }),
+        fc.array(onCards, { minLength: 5, maxLength: 40, size: "max" }),
         fc.option(fc.integer({ min: 1000, max: 8000 }), { nil: undefined }),
         async (steps, budget) => {
           const { context, card, sum, free } = cards(budget);
