@@ -1,6 +1,7 @@
 import { rename, rm } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { CodecContext, FilterContext, FilterGraph, FormatContext, Stream } from "node-av/lib";
+import type { CodecContext, FilterGraph, FormatContext, Stream } from "node-av/lib";
+import { type FilterChain, linkFilters } from "../sources/node-av/link-filters.js";
 import type { NodeAv } from "../sources/node-av/load-node-av.js";
 import { messageOf } from "../sources/node-av/reader.js";
 import { cannotWriteVideo, type FrameSink, type VideoSinkFormat } from "./frame-sink.js";
@@ -68,8 +69,7 @@ class VideoFile {
   readonly #graph: FilterGraph;
   #size = { width: 0, height: 0 };
   #stream: Stream | undefined;
-  #source: FilterContext | undefined;
-  #sink: FilterContext | undefined;
+  #chain: FilterChain | undefined;
   #frames = 0;
   #isFree = false;
 
@@ -135,9 +135,9 @@ class VideoFile {
       this.#check(given.allocBuffer());
       this.#check(given.fromBuffer(rgb));
       given.pts = BigInt(this.#frames++);
-      this.#check((await this.#source?.buffersrcAddFrame(given, c.AV_BUFFERSRC_FLAG_KEEP_REF)) ?? -1);
+      this.#check((await this.#chain?.source.buffersrcAddFrame(given, c.AV_BUFFERSRC_FLAG_KEEP_REF)) ?? -1);
       // Filters pad in place what nobody else holds, beyond its end: `given` must live until then.
-      this.#check((await this.#sink?.buffersinkGetFrame(made)) ?? -1);
+      this.#check((await this.#chain?.sink.buffersinkGetFrame(made)) ?? -1);
       this.#check(await this.#codec.sendFrame(made));
     } finally {
       given.free();
@@ -164,7 +164,7 @@ class VideoFile {
   }
 
   async #openFilters({ num, den }: { readonly num: number; readonly den: number }): Promise<void> {
-    const { constants: c, Filter } = this.#av;
+    const { constants: c } = this.#av;
     const { width, height } = this.#size;
     const graph = this.#graph;
     graph.alloc();
@@ -176,16 +176,7 @@ class VideoFile {
       ["format", "pix_fmts=yuv420p"],
       ["buffersink", ""],
     ] as const;
-    const contexts = steps.map(([name, args], i) => {
-      const filter = Filter.getByName(name as never);
-      const context = filter && graph.createFilter(filter, `${name}${i}`, args || null);
-      if (!context) throw cannotWriteVideo(this.#path, `FFmpeg's filter ${name} cannot be used`);
-      return context;
-    });
-    for (let i = 1; i < contexts.length; i++) contexts[i - 1]?.link(0, contexts[i] as FilterContext, 0);
-    this.#check(await graph.config());
-    this.#source = contexts[0];
-    this.#sink = contexts.at(-1);
+    this.#chain = await linkFilters(this.#av, graph, steps, (why) => cannotWriteVideo(this.#path, why));
   }
 
   async #writePackets(): Promise<void> {

@@ -1,8 +1,9 @@
-import type { FilterContext, FilterGraph, Frame, Stream } from "node-av/lib";
+import type { FilterGraph, Frame, Stream } from "node-av/lib";
 import type { NativePixels } from "../../../native/addon.js";
 import { planesOf, SCALER_FLAGS, type Yuv } from "../colour.js";
 import { DecodingStopped } from "../decoder.js";
 import type { Turn } from "./display-matrix.js";
+import { type FilterChain, linkFilters } from "./link-filters.js";
 import type { NodeAv } from "./load-node-av.js";
 
 /** What frames become. */
@@ -13,12 +14,10 @@ export interface ConverterOptions {
   readonly size: { readonly width: number; readonly height: number };
 }
 
-interface Chain {
+interface Chain extends FilterChain {
   /** What frames it was made for. */
   readonly key: string;
   readonly graph: FilterGraph;
-  readonly source: FilterContext;
-  readonly sink: FilterContext;
   readonly out: Frame;
 }
 
@@ -81,27 +80,11 @@ export class Converter {
       ["format", `pix_fmts=${yuv ? "yuv420p|yuvj420p" : "rgb24"}`],
       ["buffersink", ""],
     ];
-    const contexts = steps.map(([name, args], i) => {
-      const filter = this.#av.Filter.getByName(name as never);
-      const context = filter && graph.createFilter(filter, `${name}${i}`, args || null);
-      if (!context) throw new DecodingStopped(`FFmpeg's filter ${name} cannot be used`);
-      return context;
-    });
-    for (let i = 1; i < contexts.length; i++) {
-      contexts[i - 1]?.link(0, contexts[i] as FilterContext, 0);
-    }
-    if ((await graph.config()) < 0) throw new DecodingStopped("FFmpeg's filters do not fit together");
+    const chain = await linkFilters(this.#av, graph, steps, (why) => new DecodingStopped(why));
     const out = new this.#av.Frame();
     out.alloc();
-    const chain = {
-      key,
-      graph,
-      source: contexts[0] as FilterContext,
-      sink: contexts.at(-1) as FilterContext,
-      out,
-    };
-    this.#chain = chain;
-    return chain;
+    this.#chain = { key, graph, out, ...chain };
+    return this.#chain;
   }
 }
 
