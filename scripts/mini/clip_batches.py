@@ -10,17 +10,18 @@ from clips import draw_clip
 
 OBJECTS = 4  # followed per window at most
 ALIKE = 0.5  # of windows: with objects that are easily taken for each other
+SHORT = 16  # frames that a window has at most to jump
 GIVEN = 2  # frames after a gap whose memories are made of the true masks
 
 
 def window(rng, frames):
     """Times of a window's frames, and how many frames after the first are given.
 
-    Half of the windows jump after the first frame: the prompted frame of a long clip is far away, and what happened
-    since is known of the last frames only.
+    Half of the short windows jump after the first frame: the prompted frame of a long clip is far away, and what
+    happened since is known of the last frames only. Long windows show every frame or every second one.
     """
-    step = int(rng.choice([1, 1, 2, 3]))
-    if rng.random() < 0.5:
+    step = int(rng.choice([1, 1, 2] if frames > SHORT else [1, 1, 2, 3]))
+    if frames > SHORT or rng.random() < 0.5:
         return np.arange(frames) * step, 0
     gap = int(rng.integers(8, 90))
     return np.concatenate([[0], gap + np.arange(frames - 1) * step]), GIVEN

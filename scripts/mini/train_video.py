@@ -27,9 +27,11 @@ from video_losses import mask_loss, window_losses, window_tensors
 from video_network import VideoForward, memory_parameters, start_memory
 
 WEIGHTS = {"video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.5}
-# Frames of a window: a third has as many as it takes to use every row of the temporal table. Attention to few memories
-# costs much less, and more windows teach more than more frames of one.
+# Frames of a window, in turns. Eight are as many as it takes to use every row of the temporal table; attention to few
+# memories costs much less, and at first more windows teach more than more frames of one. What a track does with its own
+# mistakes is seen in long ones only: they come last (--long).
 LENGTHS = (5, 5, 8)
+LONG_LENGTHS = (8, 16, 8, 32, 8, 16, 8, 64)
 GOOD = 0.75  # mean J of clicked objects from which the memory counts as trained
 CLIPS, LENGTH = 6, 30  # of a validation
 
@@ -60,6 +62,7 @@ def main():
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--resume", action="store_true", help="go on with the memory in the checkpoint instead of a new one")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --resume)")
+    arguments.add_argument("--long", action="store_true", help="windows of 8 to 64 frames instead of 5 to 8")
     arguments.add_argument("--rate", type=float, default=1e-3)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--validate-minutes", type=float, default=15)
@@ -76,7 +79,8 @@ def main():
     print(json.dumps({"trained": sum(p.numel() for p in trained.values())}), flush=True)
     optimizers = build_optimizers(trained.items(), options.rate)
     state = {"done": 0, "drawn": 0, "J": 0.0, **(saved.get("video", {}) if options.resume else {})}
-    stream = window_stream(state["drawn"], options.seed, saved["resolution"], LENGTHS)
+    lengths = LONG_LENGTHS if options.long else LENGTHS
+    stream = window_stream(state["drawn"], options.seed, saved["resolution"], lengths)
     if not options.resume:
         print(json.dumps({"masks": fit_masks(video, stream)}), flush=True)
     threads, began, sums = Threads(options.threads), time.time(), {}
