@@ -306,8 +306,8 @@ export class ImagePredictor {
     const pixels = (signal: AbortSignal) => opened.pixels(signal);
     const pixelBytes = opened.width * opened.height * 3;
     const lease = await this.#engine.acquire({ key, pixels, pixelBytes }, call);
-    // Its prompts may wait for long; should the features be lost, the picture is read again.
-    opened.drop();
+    // Its prompts may wait for long; should the features be lost, the picture is had again.
+    opened.spare();
     return new LeasedPicture(this.#engine, lease, opened);
   }
 

@@ -82,9 +82,9 @@ export class ImageOpener {
 
   /** The content while it may be needed soon; what can be had again only while not too much waits. */
   #keep(taken: TakenImage, read: ReadImage, drop: () => void): Kept | undefined {
-    if ("bytes" in taken || "raw" in taken) return { read, drop };
+    if ("bytes" in taken || "raw" in taken) return { read, drop, copied: true };
     const kept = this.#kept.take("bytes" in read ? read.bytes.length : read.raw.data.length);
-    return kept && { read, drop: kept };
+    return kept && { read, drop: kept, copied: false };
   }
 }
 
@@ -92,6 +92,8 @@ interface Kept {
   readonly read: ReadImage;
   /** Gives its room back. */
   readonly drop: () => void;
+  /** Of what its owner may have changed since: it cannot be had again. */
+  readonly copied: boolean;
 }
 
 /** A picture that was read: its size and the name of its content are known, its pixels can be had at any later time. */
@@ -125,6 +127,11 @@ export class OpenedImage {
    */
   async pixels(signal: AbortSignal): Promise<DecodedPixels> {
     return decodeRead(this.#kept?.read ?? (await this.#readAgain(signal)), this.#limits, signal);
+  }
+
+  /** Forgets the content where it can be read again; a copy of what its owner may change stays until `drop`. */
+  spare(): void {
+    if (!this.#kept?.copied) this.drop();
   }
 
   /** Forgets the content; more than once does nothing. */

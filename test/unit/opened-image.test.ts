@@ -201,4 +201,31 @@ describe("an opened picture", () => {
     expect(state.pixels).toHaveLength(2);
     await sam.close();
   });
+
+  it.each(["drawn over", "transferred"])(
+    "is encoded again as it was passed when its device fails during the call, though it is %s since",
+    async (how) => {
+      let fail = true;
+      const { addon, state } = fakeAddon({
+        failures: {
+          segmentConcepts: () => {
+            if (!fail) return undefined;
+            fail = false;
+            return nativeError("DEVICE_FAULT");
+          },
+        },
+      });
+      const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+      const devices = [{ device: "cpu:0" }, { device: "cpu:1" }];
+      const model = await writeFakeBundle();
+      const sam = Sam3.over(await loadEngine({ model, logger, devices } as never, {}, () => addon));
+      const raw = { data: new Uint8Array(12).fill(5), width: 2, height: 2, channels: 3 } as const;
+      const found = sam.image.segmentConcept(raw, { text: "cat" });
+      if (how === "drawn over") raw.data.fill(9);
+      else structuredClone(raw.data.buffer, { transfer: [raw.data.buffer] });
+      await expect(found).resolves.toBeDefined();
+      expect(state.pixels.map(({ data }) => [...data])).toEqual(Array(2).fill(Array(12).fill(5)));
+      await sam.close();
+    },
+  );
 });
