@@ -18,7 +18,8 @@ export class WaitingFrames {
     try {
       this.#file ??= createTemporaryFile();
       const { file } = await this.#file;
-      await file.write(bytes, 0, bytes.length, this.#end);
+      // All of it, one after the other; reading below does not move the place.
+      await file.writeFile(bytes);
     } catch (cause) {
       const { code, message } = cause as NodeJS.ErrnoException;
       throw new Sam3Error(
@@ -37,7 +38,13 @@ export class WaitingFrames {
     const { file } = await this.#file;
     for (const { at, bytes } of this.#places.sort((a, b) => a.frame - b.frame)) {
       const buffer = Buffer.alloc(bytes);
-      await file.read(buffer, 0, bytes, at);
+      const { bytesRead } = await file.read(buffer, 0, bytes, at);
+      if (bytesRead < bytes) {
+        throw new Sam3Error(
+          "OUTPUT_FAILED",
+          "The temporary file of results that wait to be drawn was cut off.",
+        );
+      }
       yield JSON.parse(buffer.toString()) as FrameResultJson;
     }
   }

@@ -109,7 +109,12 @@ function checkConcept(
       "A concept has its text already. Give its number (prompt) or its text, not both.",
     );
   }
-  const { texts, boxes, labels } = checkPrompt({ text, exemplars }, video, { threshold: 0, fallbackText });
+  // A concept's number alone says what to look for.
+  const words = prompt !== undefined && exemplars === undefined ? fallbackText : text;
+  const { texts, boxes, labels } = checkPrompt({ text: words, exemplars }, video, {
+    threshold: 0,
+    fallbackText,
+  });
   if (Array.isArray(text)) {
     throw new Sam3Error("INVALID_PROMPT", "A video prompt has one text. Give one prompt for each.");
   }

@@ -10,13 +10,7 @@ import { readPath } from "./read-path.js";
 import { writeSavedSession } from "./saved-session.js";
 import { assertFrame, earliestPrompt, promptConcept, promptObject } from "./session/edit.js";
 import { saveSession } from "./session/keep.js";
-import {
-  ALL_OUTPUTS,
-  frameResult,
-  type LeavingFrame,
-  leavingFrame,
-  type OutputChoice,
-} from "./session/leaving-frame.js";
+import { ALL_OUTPUTS, frameResult, type LeavingFrame, leavingFrame } from "./session/leaving-frame.js";
 import { runLive } from "./session/live-pass.js";
 import { runPass } from "./session/pass.js";
 import type { SessionCore } from "./session/session-core.js";
@@ -147,8 +141,8 @@ export class VideoSession {
       const checked = checkVideoPrompt(prompt, video, manifest.tokenizer.fallbackText);
       if (checked.kind === "concept") {
         const { ids } = tokenizer.encode(checked.text);
-        const { prompt: number, done } = await promptConcept(core, { ...checked, ids }, where, signal);
-        return { prompt: number, object: null, frame: this.#answer(done, ALL_OUTPUTS) };
+        const { prompt: number, shown } = await promptConcept(core, { ...checked, ids }, where, signal);
+        return { prompt: number, object: null, frame: shown };
       }
       if (!manifest.tracker.trained && !this.#settings.allowUntrained) throw clicksUnsupported(manifest.name);
       const place = () => {
@@ -156,8 +150,8 @@ export class VideoSession {
         if (frame === undefined) throw noFrameAtHand();
         return frame;
       };
-      const { object, done } = await promptObject(core, checked, place, signal);
-      return { prompt: null, object, frame: this.#answer(done, ALL_OUTPUTS) };
+      const { object, shown } = await promptObject(core, checked, place, signal);
+      return { prompt: null, object, frame: shown };
     });
   }
 
@@ -214,7 +208,7 @@ export class VideoSession {
     this.#core.line.assertUsable();
     assertFrame(this.#core, index);
     const entry = this.#core.results.get(index);
-    return entry ? this.#answer(leavingFrame(entry), ALL_OUTPUTS) : null;
+    return entry ? frameResult(this.#core, leavingFrame(this.#core, entry), ALL_OUTPUTS) : null;
   }
 
   /** Live objects, by id. */
@@ -431,12 +425,6 @@ export class VideoSession {
     return this.#engine.call(operation, entry, options, ({ signal }) =>
       this.#core.line.operate(signal, async () => work()),
     );
-  }
-
-  #answer(frame: LeavingFrame, choice: OutputChoice): FrameResult;
-  #answer(frame: LeavingFrame | null, choice: OutputChoice): FrameResult | null;
-  #answer(frame: LeavingFrame | null, choice: OutputChoice): FrameResult | null {
-    return frame && frameResult(this.#core, frame, choice);
   }
 
   /** The frame a prompt is for; undefined for words in a live session that has no frame at hand. */

@@ -1,9 +1,19 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { FrameResult, VideoPrompt } from "../../lib/index.js";
-import { all, clipOf, frameOf, mover, type OpenVideo, openVideoWorld, placeOf } from "./video-world.js";
+import {
+  all,
+  clipOf,
+  frameOf,
+  HEIGHT,
+  mover,
+  type OpenVideo,
+  openVideoWorld,
+  placeOf,
+  WIDTH,
+} from "./video-world.js";
 
 // Prompts given out of the order of time, examples that are added, and a session that is begun anew in the middle.
 
@@ -84,6 +94,60 @@ describe("a concept that is prompted again on a frame its objects were not follo
   });
 });
 
+describe("what an example finds anew is followed on every frame", () => {
+  /** Found where an example is on the frame, and nowhere else; tracked from there. */
+  const hidden = (frame: number) => mover("d", { score: (at) => (at === frame ? 0.9 : 0) });
+  const entrant = mover("b", { at: (frame) => (frame < 12 ? null : [frame % 20, 20, (frame % 20) + 4, 25]) });
+  const example = (frame: number): VideoPrompt => ({
+    frame,
+    text: "thing",
+    exemplars: [{ box: placeOf(mover("d"), frame) }],
+  });
+  const framesOf = (frames: readonly FrameResult[], id: number) =>
+    frames.filter((frame) => ids(frame)?.includes(id)).map(({ index }) => index);
+  const upTo = (count: number, from = 0) => Array.from({ length: count - from }, (_, i) => from + i);
+
+  /** A session that went over its clip while the hidden one could not be found. */
+  async function gone(maxFrames: number | undefined, from: number, at: number) {
+    let shown = false;
+    const thing = hidden(at);
+    const { open } = await world([
+      mover("a"),
+      entrant,
+      { ...thing, score: (frame) => (shown ? thing.score(frame) : 0) },
+    ]);
+    const session = await open(20, plain);
+    await session.addPrompt({ frame: from, text: "thing" });
+    await all(session.propagate({ maxFrames, startFrame: from }));
+    shown = true;
+    return session;
+  }
+
+  it("where everything was known, though another object came later", async () => {
+    const session = await gone(undefined, 0, 5);
+    const { frame } = await session.addPrompt(example(5));
+    expect(ids(frame)).toEqual([0, 2]);
+    expect(session.objects.map(({ id }) => id)).toEqual([0, 1, 2]);
+    expect(framesOf(await all(session.propagate()), 2)).toEqual(upTo(20));
+  });
+
+  it("where the frames ahead were known, and the frame itself was not", async () => {
+    const session = await gone(10, 10, 5);
+    await session.addPrompt(example(5));
+    expect(framesOf(await all(session.propagate()), 2)).toEqual(upTo(20, 5));
+  });
+
+  it("and looking does not add to what objects remember", async () => {
+    const { open, held } = await world([mover("a"), entrant]);
+    const session = await open(120, plain);
+    await session.addPrompt({ text: "thing" });
+    await all(session.propagate({ maxFrames: 14 }));
+    const { memories } = held();
+    for (let frame = 30; frame < 110; frame += 8) await session.addPrompt(example(frame));
+    expect(held().memories).toBe(memories);
+  });
+});
+
 describe("examples", () => {
   const box = [1, 2, 9, 9] as const;
   const negative = { box: [20, 2, 28, 9] as const, label: "negative" as const };
@@ -102,8 +166,9 @@ describe("examples", () => {
     await session.addPrompt({ prompt: 0, exemplars: [negative] });
     await session.addPrompt({ text: "thing" });
     await session.addPrompt({ text: "thing", exemplars: [negative], replace: true });
-    await session.addPrompt({ text: "thing", replace: true });
-    // The fourth changed nothing, so nothing was asked.
+    await session.addPrompt({ prompt: 0 });
+    await session.addPrompt({ prompt: 0, replace: true });
+    // The fourth and the sixth changed nothing, so nothing was asked.
     expect(asked()).toEqual([[], [1], [1, 0], [0], []]);
     expect(session.prompts).toEqual([{ prompt: 0, text: "thing" }]);
     expect(session.objects.map(({ id }) => id)).toEqual([0]);
@@ -131,7 +196,7 @@ describe("examples", () => {
     await refused({ prompt: 7, exemplars: [{ box }] }, /no concept 7/);
     await refused({ prompt: -1, exemplars: [{ box }] }, /number of a concept/);
     await refused({ prompt: 0, text: "thing" }, /not both/);
-    await refused({ prompt: 0 }, /empty/);
+    await refused({ replace: true }, /empty/);
     await refused({ prompt: 0, object: 0, box }, /not both/);
     await refused({ text: "thing", replace: "yes" }, /replace is/);
     await refused({ text: "thing", exemplars: Array(57).fill({ box }) }, /257 exemplars/);
@@ -158,7 +223,7 @@ describe("a session that is reset while it is gone through", () => {
   });
 
   it("goes on with live frames, in their size", async () => {
-    const { sam } = await world([mover("a")]);
+    const { sam } = await world([mover("a")], {}, { delayMs: 10 });
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     async function* camera() {
@@ -166,15 +231,23 @@ describe("a session that is reset while it is gone through", () => {
     }
     const frames = session.stream(camera());
     await frames.next();
-    await session.reset();
-    await session.addPrompt({ text: "thing" });
-    // One was under way.
-    await frames.next();
+    // One is under way, and belongs to what is forgotten.
+    const underWay = frames.next();
+    await vi.waitFor(() => expect(session.status().state).toBe("processing"), { interval: 1 });
+    await Promise.all([session.reset(), session.addPrompt({ text: "thing" })]);
+    expect(((await underWay).value as FrameResult).image).toEqual({ width: WIDTH, height: HEIGHT });
     const value = (await frames.next()).value as FrameResult;
     expect(value.objects.map(({ id, box }) => [id, box])).toEqual([[0, placeOf(mover("a"), value.index)]]);
-    expect(value.image).toEqual({ width: frameOf(0).width, height: frameOf(0).height });
+    expect(value.image).toEqual({ width: WIDTH, height: HEIGHT });
     await frames.return();
   });
+});
+
+it("an answer is what was known when its turn came, whatever comes behind it", async () => {
+  const { open } = await world([mover("a")]);
+  const session = await open(10, plain);
+  const [{ frame }] = await Promise.all([session.addPrompt({ text: "thing" }), session.reset()]);
+  expect(ids(frame)).toEqual([0]);
 });
 
 it("what was taken back is told by the pass that gives its frame, whichever found it, after a restart too", async () => {

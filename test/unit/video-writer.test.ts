@@ -1,4 +1,4 @@
-import { chmod, readdir, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
@@ -263,6 +263,24 @@ describe("what cannot be written", () => {
     await expect(stat(`${out}.partial`)).rejects.toThrow(/ENOENT/);
     // A second time does nothing.
     await writer.abort();
+  });
+
+  it.each(writers)("a name that is taken by a folder: $name", async ({ program }) => {
+    const video = await openVideo([grey(0), grey(1)]);
+    const out = clipPath(`taken-${program ? 1 : 2}.mp4`);
+    await mkdir(out);
+    const writer = await open(video, out, program ?? undefined);
+    await writer.write({ index: 0, objects: [] });
+    await expect(writer.close()).rejects.toMatchObject({ code: "OUTPUT_FAILED" });
+    await expect(stat(`${out}.partial`)).rejects.toThrow(/ENOENT/);
+    await writer.abort();
+  });
+
+  it("hardly any frames a second are written all the same", async () => {
+    const video = await openVideo([grey(0), grey(1)], { fps: 0.0004 });
+    const writer = await open(video, clipPath("slow.mp4"), undefined);
+    await writer.write({ index: 0, objects: [] });
+    await writer.close();
   });
 
   it("a program that dies", async () => {

@@ -1,8 +1,9 @@
 import { describe } from "../../describe.js";
 import { Sam3Error } from "../../errors.js";
+import type { FrameResult } from "../frame-result.js";
 import type { CheckedObject } from "../video-prompt.js";
 import { disposeOnce } from "./handles.js";
-import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
+import { ALL_OUTPUTS, frameResult, type LeavingFrame, leavingFrame } from "./leaving-frame.js";
 import type { GivenConcept, SessionCore } from "./session-core.js";
 import { featuresOf, leapsTo, previewFrame, type StepMode, stepSession, type Todo } from "./session-step.js";
 import type { TrackerCalls } from "./tracker-calls.js";
@@ -46,18 +47,17 @@ export function promptConcept(
   concept: GivenConcept,
   where: () => number | undefined,
   signal: AbortSignal,
-): Promise<{ readonly prompt: number; readonly done: LeavingFrame | null }> {
+): Promise<{ readonly prompt: number; readonly shown: FrameResult | null }> {
   return core.line.operate(signal, async (calls) => {
     const frame = where();
-    const { prompt, undo } = core.addPrompt(concept, frame);
+    const { prompt, wasComputed, undo } = core.addPrompt(concept, frame);
     try {
-      if (frame === undefined) return { prompt: prompt.id, done: null };
+      if (frame === undefined) return { prompt: prompt.id, shown: null };
       const known = core.results.get(frame);
-      if (known?.prompts.has(prompt.id)) return { prompt: prompt.id, done: leavingFrame(known) };
-      return {
-        prompt: prompt.id,
-        done: await stepAt(core, calls, frame, { prompts: [prompt], objects: [] }),
-      };
+      const done = known?.prompts.has(prompt.id)
+        ? leavingFrame(core, known)
+        : await stepAt(core, calls, frame, { prompts: [prompt], objects: [] }, !wasComputed);
+      return { prompt: prompt.id, shown: frameResult(core, done, ALL_OUTPUTS) };
     } catch (error) {
       undo();
       throw error;
@@ -71,7 +71,7 @@ export function promptObject(
   checked: CheckedObject,
   where: () => number,
   signal: AbortSignal,
-): Promise<{ readonly object: number; readonly done: LeavingFrame }> {
+): Promise<{ readonly object: number; readonly shown: FrameResult }> {
   return core.line.operate(signal, async (calls) => {
     const known = checked.object === undefined ? undefined : core.tracks.get(checked.object);
     if (checked.object !== undefined && !known) {
@@ -87,9 +87,9 @@ export function promptObject(
       const alone = before ? before.kind === "points" && before.alone : !track.tracked.has(frame);
       const { undo } = core.correct(track, frame, checked.input(before, alone));
       try {
-        const done = await stepAt(core, calls, frame, { prompts: [], objects: [track] });
+        const done = await stepAt(core, calls, frame, { prompts: [], objects: [track] }, false);
         core.outdate(track, frame);
-        return { object: track.id, done };
+        return { object: track.id, shown: frameResult(core, done, ALL_OUTPUTS) };
       } catch (error) {
         undo();
         throw error;
@@ -101,12 +101,17 @@ export function promptObject(
   });
 }
 
-/** Computes something of one frame out of order, and keeps its features for the next prompt. */
+/**
+ * Computes something of one frame out of order, and keeps its features for the next prompt.
+ *
+ * @param isFirst whether the frame may be only shown, where objects were not followed to it yet
+ */
 async function stepAt(
   core: SessionCore,
   calls: TrackerCalls,
   index: number,
   todo: Todo,
+  isFirst: boolean,
 ): Promise<LeavingFrame> {
   const frame = await featuresOf(core, calls, index);
   const mode: StepMode = {
@@ -119,8 +124,10 @@ async function stepAt(
     ],
   };
   try {
-    if (leapsTo(core, index, todo, mode.reverse)) return await previewFrame(core, calls, frame, todo, mode);
-    return leavingFrame(await stepSession(core, calls, frame, todo, mode));
+    if (isFirst && leapsTo(core, index, todo, mode.reverse)) {
+      return await previewFrame(core, calls, frame, todo, mode);
+    }
+    return leavingFrame(core, await stepSession(core, calls, frame, todo, mode));
   } finally {
     if (core.line.stopped.aborted) disposeOnce(frame.features);
     else core.features.give(index, frame.features);

@@ -10,6 +10,10 @@ import type { SessionTrack } from "./session-track.js";
 export interface LeavingFrame {
   readonly index: number;
   readonly time: number;
+  /** Of the video. */
+  readonly size: SessionCore["size"];
+  /** The session's, when it was made: after a reset, ids are other objects'. */
+  readonly epoch: number;
   readonly objects: readonly StoredObject[];
   /** Ids that were taken back on it. */
   readonly removed: readonly number[];
@@ -33,15 +37,19 @@ export interface OutputChoice {
 export const ALL_OUTPUTS: OutputChoice = { objects: undefined, prompts: undefined, empty: false };
 
 /** A frame as it is known now. */
-export function leavingFrame({ index, time, objects, removed }: FrameEntry): LeavingFrame {
-  return { index, time, objects: [...objects.values()], removed: [...removed] };
+export function leavingFrame(
+  { size, epoch }: SessionCore,
+  { index, time, objects, removed }: FrameEntry,
+): LeavingFrame {
+  return { index, time, size, epoch, objects: [...objects.values()], removed: [...removed] };
 }
 
 /** Makes of a frame what callers get: its live objects by id, pixels given to one object of a concept each. */
 export function frameResult(core: SessionCore, frame: LeavingFrame, choice: OutputChoice): FrameResult {
-  const { width, height } = core.size;
-  const { newcomers } = frame;
-  const trackOf = (id: number): ShownTrack | undefined => newcomers?.get(id) ?? core.tracks.get(id);
+  const { newcomers, size } = frame;
+  const { width, height } = size;
+  const tracks = frame.epoch === core.epoch ? core.tracks : undefined;
+  const trackOf = (id: number): ShownTrack | undefined => newcomers?.get(id) ?? tracks?.get(id);
   const shown = frame.objects
     .filter(({ id }) => trackOf(id) && (newcomers?.has(id) || core.isConfirmed(id, frame.index)))
     .filter(({ area, suppressed }) => choice.empty || (area > 0 && !suppressed))

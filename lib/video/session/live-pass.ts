@@ -58,22 +58,22 @@ export async function* runLive(core: SessionCore, order: LiveOrder): AsyncGenera
       const index = first + frame.index;
       let isKept = false;
       try {
-        const entry = await core.line.operate(signal, async (asked) => {
+        const done = await core.line.operate(signal, async (asked) => {
           // A reset in between forgets it; the frames go on.
           core.size = { width, height };
           const todo = todoOf(core, index, false);
           const mode = { reverse: false, streaming: true, prompted: false };
           const passes = [{ next: index + 1, reverse: false }];
-          const done = await stepSession(core, asked, { index, time, features }, todo, { ...mode, passes });
+          const entry = await stepSession(core, asked, { index, time, features }, todo, { ...mode, passes });
           core.newest = { index, time };
           // The newest frame can still be prompted.
           core.features.dispose();
           core.features.give(index, features);
           isKept = true;
-          for (const id of core.forgetUnseen(index, done.objects, forgetAfter)) done.removed.add(id);
-          return done;
+          for (const id of core.forgetUnseen(index, entry.objects, forgetAfter)) entry.removed.add(id);
+          return leavingFrame(core, entry);
         });
-        yield leavingFrame(entry);
+        yield done;
       } finally {
         if (!isKept) disposeOnce(features);
       }

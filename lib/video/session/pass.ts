@@ -51,7 +51,7 @@ export async function* runPass(core: SessionCore, order: PassOrder): AsyncGenera
         core.epoch === epoch ? step(core, reader, index, order, calls) : undefined,
       );
       if (!entry) break;
-      const frame = leavingFrame(entry);
+      const frame = leavingFrame(core, entry);
       const held = holdFrame(buffer, frame, frame.removed, core.rules.hotstartDelay);
       buffer = held.buffer;
       yield* given(held.leaving);

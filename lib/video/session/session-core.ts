@@ -135,11 +135,11 @@ export class SessionCore {
     );
   }
 
-  /** Adds a concept, or examples of one that is known. */
+  /** Adds a concept, or examples of one that is known; says whether it had been computed on the frame without them. */
   addPrompt(
     given: GivenConcept,
     frame: number | undefined,
-  ): { readonly prompt: SessionPrompt; readonly undo: () => void } {
+  ): { readonly prompt: SessionPrompt; readonly wasComputed: boolean; readonly undo: () => void } {
     const known = this.knownPrompt(given);
     const before = frame === undefined ? undefined : known?.exemplars.get(frame);
     const exemplars = given.exemplars(before);
@@ -168,7 +168,7 @@ export class SessionCore {
       else prompt.exemplars.delete(frame);
       if (wasComputed) this.results.get(frame)?.prompts.add(prompt.id);
     };
-    return { prompt, undo };
+    return { prompt, wasComputed, undo };
   }
 
   /** Adds an object of clicks that nothing is known of yet. */

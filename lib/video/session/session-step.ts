@@ -1,10 +1,10 @@
 import type { NativeFeatures } from "../../native/addon.js";
 import type { Pass } from "../rules/prune-memories.js";
-import { vouchFor } from "../rules/state.js";
+import { type Track, vouchFor } from "../rules/state.js";
 import { computeFrame } from "./frame-step.js";
 import type { FrameOutcome } from "./frame-work.js";
 import { disposeOnce, Handles } from "./handles.js";
-import type { LeavingFrame } from "./leaving-frame.js";
+import { type LeavingFrame, leavingFrame } from "./leaving-frame.js";
 import { offload } from "./offload.js";
 import { emptyEntry, type FrameEntry } from "./result-store.js";
 import { AS_PROMPTED, handlesOf, seededRows } from "./seeded.js";
@@ -66,7 +66,13 @@ export async function stepSession(
   todo: Todo,
   mode: StepMode,
 ): Promise<FrameEntry> {
-  const { tracks, outcome } = await compute(core, calls, frame, todo, mode);
+  const involved = involvedIn(core, frame.index, todo, mode);
+  const { tracks } = involved;
+  if (!mode.streaming) {
+    const continued = todo.objects.filter((track) => !standsAlone(track.inputs.get(frame.index)));
+    await recall(core, calls, [...tracks, ...continued], frame.index, mode.reverse);
+  }
+  const outcome = await compute(core, calls, frame, todo, mode, involved);
   const entry = commit(core, frame, todo, mode, tracks, outcome);
   // What cannot be moved stays where it is; a device that failed shows itself in the next call.
   await offload(core, calls).catch(() => {});
@@ -81,12 +87,16 @@ export function leapsTo(core: SessionCore, frame: number, { prompts }: Todo, rev
   const concepts = new Set(prompts.map(({ id }) => id));
   const before = reverse ? frame + 1 : frame - 1;
   return [...core.tracks.values()].some(
-    ({ prompt, tracked }) =>
-      prompt !== null && concepts.has(prompt) && !tracked.has(frame) && !tracked.has(before),
+    (track) =>
+      track.prompt !== null &&
+      concepts.has(track.prompt) &&
+      track.isActive(frame, reverse) &&
+      !track.tracked.has(frame) &&
+      !track.tracked.has(before),
   );
 }
 
-/** Shows a frame as it would be, and takes nothing of it into the session. */
+/** Shows a frame as it would be, by what objects remember now, and takes nothing of it into the session. */
 export async function previewFrame(
   core: SessionCore,
   calls: TrackerCalls,
@@ -94,40 +104,58 @@ export async function previewFrame(
   todo: Todo,
   mode: StepMode,
 ): Promise<LeavingFrame> {
-  const { index, time } = frame;
-  const { outcome } = await compute(core, calls, frame, todo, mode);
+  const outcome = await compute(core, calls, frame, todo, mode, involvedIn(core, frame.index, todo, mode));
   outcome.discard();
-  const objects = new Map([...(core.results.get(index)?.objects ?? []), ...outcome.results]);
+  await offload(core, calls).catch(() => {});
+  const { plan, results } = outcome;
+  const shown = leavingFrame(core, core.results.get(frame.index) ?? emptyEntry(frame.index, frame.time));
+  const objects = new Map(shown.objects.map((object) => [object.id, object]));
+  for (const id of plan.removed) objects.delete(id);
+  for (const [id, object] of results) objects.set(id, object);
+  // Whom later frames must confirm first, the frame alone does not show.
+  const born = core.rules.confirmationFrames > 1 ? [] : plan.born;
   const newcomers = new Map(
-    outcome.plan.born.map(({ id, prompt, score }) => [id, { prompt, score, firstFrame: index }]),
+    born.map(({ id, prompt, score }) => [id, { prompt, score, firstFrame: frame.index }]),
   );
-  return { index, time, objects: [...objects.values()], removed: [], newcomers };
+  return { ...shown, objects: [...objects.values()], newcomers };
 }
 
-/** Computes what is to do of a frame; of the session only what objects remember of known frames is changed. */
-async function compute(
+/** Whom of the concepts' objects a frame is about. */
+interface Involved {
+  readonly state: readonly Track[];
+  readonly tracks: readonly SessionTrack[];
+  readonly bornBefore: readonly Track[];
+  /** Objects of all concepts that stay out of it, and those of clicks. */
+  readonly others: number;
+}
+
+function involvedIn(core: SessionCore, frame: number, { prompts }: Todo, mode: StepMode): Involved {
+  const whole = new Set(prompts.map(({ id }) => id));
+  const active = core.state.tracks.filter(
+    ({ id, prompt }) => whole.has(prompt) && core.tracks.get(id)?.isActive(frame, mode.reverse),
+  );
+  // A frame that was computed before, and dropped, brings forth what it brought forth then.
+  const bornBefore = mode.prompted ? [] : active.filter(({ id }) => core.tracks.get(id)?.isBornOn(frame));
+  const mine = active.filter((track) => !bornBefore.includes(track));
+  const clicked = [...core.tracks.values()].filter(({ prompt }) => prompt === null);
+  return {
+    state: mine,
+    tracks: mine.flatMap(({ id }) => core.tracks.get(id) ?? []),
+    bornBefore,
+    others: clicked.length + core.state.tracks.length - active.length,
+  };
+}
+
+/** Computes what is to do of a frame. Nothing of the session is changed by it. */
+function compute(
   core: SessionCore,
   calls: TrackerCalls,
   frame: TimedFeatures,
   todo: Todo,
   mode: StepMode,
-): Promise<{ readonly tracks: readonly SessionTrack[]; readonly outcome: FrameOutcome }> {
-  const whole = new Set(todo.prompts.map(({ id }) => id));
-  const active = core.state.tracks.filter(
-    ({ id, prompt }) => whole.has(prompt) && core.tracks.get(id)?.isActive(frame.index, mode.reverse),
-  );
-  // A frame that was computed before, and dropped, brings forth what it brought forth then.
-  const bornBefore = mode.prompted
-    ? []
-    : active.filter(({ id }) => core.tracks.get(id)?.isBornOn(frame.index));
-  const mine = active.filter((track) => !bornBefore.includes(track));
-  const tracks = mine.flatMap(({ id }) => core.tracks.get(id) ?? []);
-  if (!mode.streaming) {
-    const continued = todo.objects.filter((track) => !standsAlone(track.inputs.get(frame.index)));
-    await recall(core, calls, [...tracks, ...continued], frame.index, mode.reverse);
-  }
-  const clicked = [...core.tracks.values()].filter(({ prompt }) => prompt === null);
-  const outcome = await computeFrame(calls, {
+  { state, tracks, bornBefore, others }: Involved,
+): Promise<FrameOutcome> {
+  return computeFrame(calls, {
     frame: frame.index,
     features: frame.features,
     reverse: mode.reverse,
@@ -137,11 +165,10 @@ async function compute(
     prompts: todo.prompts,
     tracks,
     objects: todo.objects,
-    state: { nextId: core.state.nextId, tracks: mine },
+    state: { nextId: core.state.nextId, tracks: state },
     bornBefore,
-    clickedObjects: clicked.length + core.state.tracks.length - active.length,
+    clickedObjects: others,
   });
-  return { tracks, outcome };
 }
 
 /** Features of a frame that was asked for out of order: kept ones, or made anew. They are the caller's. */
@@ -188,7 +215,7 @@ function commit(
       continue;
     }
     const since = mode.prompted ? null : { frame: index, reverse: mode.reverse };
-    const late = mode.prompted && isKnownElsewhere(core, prompt, index);
+    const late = isLate(core, prompt, index, mode);
     const track = new SessionTrack({ id, prompt, score, firstFrame: index, since }, { late });
     track.tracked.add(index);
     if (memory) track.memories.set(index, memory);
@@ -285,10 +312,14 @@ async function rememberResults(
   }
 }
 
-function isKnownElsewhere(core: SessionCore, prompt: number, frame: number): boolean {
-  for (const entry of core.results.entries())
-    if (entry.index !== frame && entry.prompts.has(prompt)) return true;
-  return false;
+/**
+ * Whether an object is born where its concept was computed on other frames already, without it: of a prompt on any others,
+ * of an example that a pass comes to on those ahead.
+ */
+function isLate(core: SessionCore, prompt: number, frame: number, { prompted, reverse }: StepMode): boolean {
+  if (!prompted && !core.prompts.get(prompt)?.exemplars.has(frame)) return false;
+  const isMissing = (at: number) => (prompted ? at !== frame : reverse ? at < frame : at > frame);
+  return [...core.results.entries()].some(({ index, prompts }) => isMissing(index) && prompts.has(prompt));
 }
 
 function standsAlone(input: ObjectInput | undefined): boolean {

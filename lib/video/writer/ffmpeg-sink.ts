@@ -1,11 +1,17 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { rename, rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { onAbort } from "../../abort.js";
 import { runToEnd } from "../sources/ffmpeg/child.js";
 import type { FfmpegProgram } from "../sources/ffmpeg/find-ffmpeg.js";
-import { cannotWriteVideo, type FrameSink, type VideoSinkFormat } from "./frame-sink.js";
+import {
+  cannotWriteVideo,
+  dropPartial,
+  type FrameSink,
+  nameVideo,
+  partialOf,
+  type VideoSinkFormat,
+} from "./frame-sink.js";
 import { EVEN_SIDES, type VideoContainer, type VideoEncoder } from "./video-container.js";
 
 /** Writes frames as a video, through an ffmpeg. The file appears under its name once it is whole. */
@@ -15,15 +21,14 @@ export function openFfmpegSink(
   encoder: VideoEncoder,
   { path, width, height, fps, signal }: VideoSinkFormat,
 ): FrameSink {
-  const partial = `${path}.partial`;
   const options = Object.entries(encoder.options).flatMap(([name, value]) => [`-${name}:v`, value]);
-  return start(program.path, path, partial, signal, [
+  return start(program.path, path, signal, [
     ...["-nostdin", "-nostats", "-hide_banner", "-loglevel", "error", "-y"],
     ...["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", `${width}x${height}`, "-r", fps.toFixed(6)],
     ...["-i", "pipe:0"],
     ...["-an", "-vf", `pad=${EVEN_SIDES},scale=out_color_matrix=bt709:out_range=tv`, "-pix_fmt", "yuv420p"],
     ...["-colorspace", "bt709", "-color_range", "tv", "-c:v", encoder.name, ...options],
-    ...["-f", container.muxer, `file:${resolve(partial)}`],
+    ...["-f", container.muxer, `file:${resolve(partialOf(path))}`],
   ]);
 }
 
@@ -39,13 +44,7 @@ export async function ffmpegEncoder(
   return encoders.find(({ name }) => there.has(name));
 }
 
-function start(
-  program: string,
-  path: string,
-  partial: string,
-  signal: AbortSignal,
-  args: readonly string[],
-): FrameSink {
+function start(program: string, path: string, signal: AbortSignal, args: readonly string[]): FrameSink {
   const child = spawn(program, args, { stdio: ["pipe", "ignore", "pipe"], windowsHide: true });
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
@@ -74,13 +73,13 @@ function start(
       const code = await ended;
       forget();
       if (code !== 0) throw await failed();
-      await rename(partial, path);
+      await nameVideo(path);
     },
     abort: async () => {
       forget();
       child.kill("SIGKILL");
       await ended;
-      await rm(partial, { force: true });
+      await dropPartial(path);
     },
   };
 }

@@ -1,10 +1,16 @@
-import { rename, rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { CodecContext, FilterGraph, FormatContext, Stream } from "node-av/lib";
 import { type FilterChain, linkFilters } from "../sources/node-av/link-filters.js";
 import type { NodeAv } from "../sources/node-av/load-node-av.js";
 import { messageOf } from "../sources/node-av/reader.js";
-import { cannotWriteVideo, type FrameSink, type VideoSinkFormat } from "./frame-sink.js";
+import {
+  cannotWriteVideo,
+  dropPartial,
+  type FrameSink,
+  nameVideo,
+  partialOf,
+  type VideoSinkFormat,
+} from "./frame-sink.js";
 import { EVEN_SIDES, type VideoContainer, type VideoEncoder } from "./video-container.js";
 
 /** The first encoder that node-av's FFmpeg has; undefined where it has none of them. */
@@ -24,16 +30,12 @@ export async function openNodeAvSink(
   format: VideoSinkFormat,
 ): Promise<FrameSink> {
   const { path, signal } = format;
-  const partial = `${path}.partial`;
-  const giveUp = async () => {
-    await rm(partial, { force: true });
-  };
   const writer = new VideoFile(av, path);
   try {
-    await writer.open(partial, container, encoder, format);
+    await writer.open(container, encoder, format);
   } catch (error) {
     await writer.free();
-    await giveUp();
+    await dropPartial(path);
     throw error;
   }
   // What is given up in the middle of a frame is freed once that frame is done.
@@ -50,12 +52,12 @@ export async function openNodeAvSink(
       } finally {
         await writer.free();
       }
-      await rename(partial, path);
+      await nameVideo(path);
     },
     abort: async () => {
       await working.catch(() => {});
       await writer.free();
-      await giveUp();
+      await dropPartial(path);
     },
   };
 }
@@ -82,14 +84,13 @@ class VideoFile {
   }
 
   async open(
-    file: string,
     { muxer }: VideoContainer,
     { name, options }: VideoEncoder,
     { width, height, fps }: VideoSinkFormat,
   ): Promise<void> {
     const { Codec, Dictionary, Rational, constants: c } = this.#av;
     this.#size = { width, height };
-    const rate = new Rational(Math.round(fps * 1000), 1000);
+    const rate = new Rational(Math.max(1, Math.round(fps * 1000)), 1000);
     const step = new Rational(rate.den, rate.num);
     await this.#openFilters(step);
     const codec = Codec.findEncoderByName(name as never);
@@ -105,7 +106,7 @@ class VideoFile {
     context.colorRange = c.AVCOL_RANGE_MPEG;
     // As many threads as there are cores.
     context.threadCount = 0;
-    this.#check(this.#format.allocOutputContext2(null, muxer, `file:${resolve(file)}`));
+    this.#check(this.#format.allocOutputContext2(null, muxer, `file:${resolve(partialOf(this.#path))}`));
     if (((this.#format.oformat?.flags ?? 0) & c.AVFMT_GLOBALHEADER) !== 0) {
       context.setFlags(c.AV_CODEC_FLAG_GLOBAL_HEADER);
     }

@@ -140,7 +140,6 @@ function videoStreamOf(av: NodeAv, format: FormatContext): Stream | undefined {
 }
 
 /** FFmpeg's words for one of its error numbers. */
-/** What FFmpeg says of an error. */
 export function messageOf(av: NodeAv, code: number): string {
   return new av.FFmpegError(code).message;
 }
