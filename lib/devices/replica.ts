@@ -301,11 +301,7 @@ export class Replica implements Holder {
         `${this.name} is ready on ${this.device?.id} (${this.device?.name}) after ${Math.round(this.loadMs)} ms`,
       );
     } catch (error) {
-      const native = this.#native;
-      this.#native = undefined;
-      await native
-        ?.close()
-        .catch((closing: unknown) => logger.error(`closing ${this.name} failed: ${String(closing)}`));
+      await this.#giveUp();
       if (this.#closing || this.state === "closed") throw sam3Closed();
       const reason = toSam3Error(error);
       // What is too little now may be enough later; the rest will not change by itself.
@@ -338,10 +334,23 @@ export class Replica implements Holder {
       this.#state = "ready";
       this.loadMs = report.loadMs;
       this.modelBytes = report.modelBytes;
+    } catch (error) {
+      // Before the turn is passed on: who is next must find the memory free.
+      await this.#giveUp();
+      throw error;
     } finally {
       this.#loadToken = undefined;
       this.#loadingBytes = 0;
     }
+  }
+
+  /** Frees what a load that failed has left. */
+  async #giveUp(): Promise<void> {
+    const native = this.#native;
+    this.#native = undefined;
+    await native
+      ?.close()
+      .catch((error: unknown) => this.#context.logger.error(`closing ${this.name} failed: ${String(error)}`));
   }
 
   #roomForModel(): Room & Pick<NativeDevice, "id"> {

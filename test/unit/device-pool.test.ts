@@ -6,7 +6,7 @@ import { type Assignment, DevicePool, type SessionPlace } from "../../lib/device
 import { Replica, type ReplicaContext } from "../../lib/devices/replica.js";
 import { loadEngine } from "../../lib/load-engine.js";
 import { Meter } from "../../lib/metrics/meter.js";
-import type { NativeAddon, NativeBundle, NativeCancelToken } from "../../lib/native/addon.js";
+import type { NativeAddon, NativeBundle, NativeCancelToken, NativeReplica } from "../../lib/native/addon.js";
 import type { DeviceChoice } from "../../lib/options.js";
 import { readSettings } from "../../lib/options.js";
 import { type FakeAsked, type FakeState, fakeAddon, fakeDevice, nativeError } from "./fake-addon.js";
@@ -386,6 +386,31 @@ describe("the memory of a device that replicas share", () => {
       ]);
       expect(pool.health().replicas.map(({ state }) => state)).toEqual(["ready", "waiting"]);
     }
+  });
+
+  it("is free again after a load that failed, before the next one looks at it", async () => {
+    const { context, card } = cards(1500);
+    const { Replica: OnCard } = context.addon;
+    let loads = 0;
+    class Failing extends OnCard {
+      override async load(...args: Parameters<NativeReplica["load"]>) {
+        const report = await super.load(...args);
+        if (++loads === 1) throw nativeError("OUT_OF_MEMORY");
+        return report;
+      }
+      override async close() {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        await super.close();
+        for (const one of card("cuda:0").replicas.splice(0)) one.model = 0;
+      }
+    }
+    card("cuda:0").others = CARD_BYTES - 1500;
+    const pool = poolOf(TWO, { ...context, addon: { ...context.addon, Replica: Failing } });
+    const ends = await Promise.allSettled(pool.replicas.map((it) => it.load()));
+    expect(ends).toMatchObject([
+      { status: "rejected", reason: { code: "OUT_OF_MEMORY" } },
+      { status: "fulfilled" },
+    ]);
   });
 
   it("is not promised to a session while a model is on its way into it", async () => {
