@@ -61,15 +61,18 @@ export class DeviceMemory {
     return freed;
   }
 
-  /** Runs loads onto one device one after the other: only what has been loaded shows what is left for the next. */
-  inTurn<T>({ device }: Holder, work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs loads onto one device one after the other: only what has been loaded shows what is left for the next. Rejects
+   * with the signal's reason when it is aborted before its turn.
+   */
+  inTurn<T>({ device }: Holder, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const id = device?.id ?? "";
     let turns = this.#turns.get(id);
     if (!turns) {
       turns = new Gate({ atOnce: 1 });
       this.#turns.set(id, turns);
     }
-    return turns.pass(undefined, work);
+    return turns.pass(signal, work);
   }
 
   #on(deviceId: string): Holder[] {

@@ -1,3 +1,4 @@
+import { throwIfAborted, until } from "../abort.js";
 import { Sam3Error } from "../errors.js";
 import { sam3Closed } from "./disposed.js";
 import type { Replica, ReplicaState, Stage } from "./replica.js";
@@ -91,13 +92,33 @@ export class DevicePool {
    * named (by their own names, or all of a device by its id). Where they do not fit, kept features that nobody uses
    * make room.
    *
-   * @throws {Sam3Error} `DEVICE_MEMORY` when no replica has so much left, `DEVICE_UNKNOWN` for a name that is none
+   * @param signal ends the wait at once; a place that is found afterwards is given back
+   * @throws {Sam3Error} `DEVICE_MEMORY` when no replica has so much left, `DEVICE_UNKNOWN` for a name that is none; the
+   *   signal's reason when it was aborted
    */
-  async pin(bytes: number, names?: readonly string[]): Promise<SessionPlace> {
+  async pin(bytes: number, names?: readonly string[], signal?: AbortSignal): Promise<SessionPlace> {
+    const finding = this.#findPlace(bytes, names, signal);
+    try {
+      return await until(signal, finding);
+    } catch (error) {
+      finding.then(
+        (place) => place.release(),
+        () => {},
+      );
+      throw error;
+    }
+  }
+
+  async #findPlace(
+    bytes: number,
+    names: readonly string[] | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<SessionPlace> {
     const allowed = names === undefined ? this.replicas : names.flatMap((name) => this.#named(name));
     let refusal: Sam3Error | undefined;
     const avoid = new Set<Replica>();
     for (;;) {
+      throwIfAborted(signal);
       const candidates = allowed.filter((it) => it.usable && !avoid.has(it));
       const replica = candidates.sort((a, b) => a.sessions - b.sessions || a.busyness - b.busyness)[0];
       if (!replica) throw refusal ?? this.#noneLeft(allowed);
@@ -105,7 +126,7 @@ export class DevicePool {
       replica.sessions++;
       try {
         await replica.load();
-        refusal = await replica.reserve(bytes);
+        refusal = await replica.reserve(bytes, signal);
         if (!refusal) {
           const release = () => {
             replica.sessions--;

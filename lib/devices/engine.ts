@@ -179,11 +179,16 @@ export class Engine {
   /**
    * A place for a video session that keeps `bytes` on its device; see `DevicePool.pin`.
    *
-   * @throws {Sam3Error} `DEVICE_MEMORY`, `DEVICE_UNKNOWN`, `DISPOSED`, what loading a replica failed with
+   * @throws {Sam3Error} `DEVICE_MEMORY`, `DEVICE_UNKNOWN`, `DISPOSED`, what loading a replica failed with; the
+   *   signal's reason when it was aborted
    */
-  pin(bytes: number, names: readonly string[] | undefined): Promise<SessionPlace> {
+  pin(
+    bytes: number,
+    names: readonly string[] | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<SessionPlace> {
     this.assertOpen();
-    return this.#parts.pool.pin(bytes, names);
+    return this.#parts.pool.pin(bytes, names, signal);
   }
 
   stats(): Sam3Stats {

@@ -227,9 +227,9 @@ export class Replica implements Holder {
 
   /**
    * Sets bytes aside for a session. Where too little is left, what can be spared is freed and looked at once more; gives
-   * the refusal when that is too little, too.
+   * the refusal when that is too little, too. Rejects with the signal's reason when it is aborted while a load is under way.
    */
-  async reserve(bytes: number): Promise<Sam3Error | undefined> {
+  async reserve(bytes: number, signal?: AbortSignal): Promise<Sam3Error | undefined> {
     const { memory } = this.#context;
     // Looked at and taken in one go: nobody can come between.
     const taken = () => {
@@ -239,13 +239,14 @@ export class Replica implements Holder {
     };
     if (taken()) return undefined;
     // Not during a load: half of a model counts as promised and as taken.
-    return memory.inTurn(this, async () => {
+    const inTurn = async () => {
       if (taken()) return undefined;
       await memory.makeRoom(this);
       if (taken()) return undefined;
       const { freeBytes, byBudget } = this.room();
       return tooLittleMemory(`A session on ${this.name}`, bytes, freeBytes, byBudget);
-    });
+    };
+    return memory.inTurn(this, inTurn, signal);
   }
 
   async trim(): Promise<boolean> {

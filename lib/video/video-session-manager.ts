@@ -203,7 +203,8 @@ export class VideoSessionManager {
     // What cannot be is refused before anything is held or waited for.
     readVideoOptions(options);
     if (video !== undefined && takeVideo(video).kind === "live") throw liveInput();
-    const place = await engine.pin(leastSessionBytes(engine.manifest, settings.framesAhead), names);
+    const bytes = leastSessionBytes(engine.manifest, settings.framesAhead);
+    const place = await engine.pin(bytes, names, signal);
     let source: VideoSource | undefined;
     try {
       source = video === undefined ? undefined : await openVideo(video, options);

@@ -427,6 +427,30 @@ describe("the memory of a device that replicas share", () => {
     await expect(pool.pin(500, ["cuda:0/0"])).resolves.toBeDefined();
   });
 
+  it("is waited for no longer than the signal, and what comes later is given back", async () => {
+    const { context, card } = cards(2500);
+    const pool = poolOf(TWO, context);
+    await pool.replicas[0]?.load();
+    const loading = pool.replicas[1]?.load();
+    while (card("cuda:0").replicas.length < 2) await null;
+    const stop = new AbortController();
+    const pins = [
+      // Waits for the load to end, to see what is left; is told to stop while it waits.
+      pool.pin(600, ["cuda:0/0"], stop.signal),
+      // Waits for the load itself, which goes on.
+      pool.pin(100, ["cuda:0/1"], stop.signal),
+    ];
+    const ended = Promise.allSettled(pins);
+    await null;
+    stop.abort("enough");
+    expect(await ended).toEqual(Array(2).fill({ status: "rejected", reason: "enough" }));
+    expect(pool.replicas[1]?.state).toBe("loading");
+    await loading;
+    await vi.waitFor(() =>
+      expect(pool.replicas.map(({ sessions, reservedBytes }) => sessions + reservedBytes)).toEqual([0, 0]),
+    );
+  });
+
   it("is not promised to two sessions, nor to a session and then to a model", async () => {
     const { context } = cards(2500);
     const pool = poolOf(TWO, context);

@@ -89,6 +89,19 @@ describe("the manager", () => {
     expect(sam.stats().replicas[0]?.sessions).toBe(1);
   });
 
+  it("waits for a model that is being loaded no longer than the signal and the timeout allow", async () => {
+    const { sam, open, state } = await world(things, { load: "lazy" }, { delayMs: 300 });
+    await expect(open(2, { signal: AbortSignal.timeout(20) })).rejects.toMatchObject({
+      name: "TimeoutError",
+    });
+    await expect(open(2, { timeoutMs: 20 })).rejects.toMatchObject({ code: "TIMEOUT" });
+    expect(sam.health().replicas[0]?.state).toBe("loading");
+    await vi.waitFor(() => expect(sam.health().replicas[0]?.state).toBe("ready"));
+    expect(sam.stats().replicas[0]?.sessions).toBe(0);
+    state.delayMs = -1;
+    await open(2);
+  });
+
   it("refuses options that cannot be", async () => {
     const { open, sam } = await world(things);
     const refused = (options: object) =>
