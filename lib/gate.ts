@@ -3,7 +3,7 @@ import { onAbort, throwIfAborted } from "./abort.js";
 /** Bounds of a gate; what is left out is not bounded. */
 export interface GateLimits {
   /** Most callers that work at a time. */
-  readonly atOnce: number;
+  readonly atOnce?: number;
   /** While those inside weigh more than this together, nobody else is let in. */
   readonly maxWeight?: number;
   /** Most milliseconds in line, after which `late` is thrown; 0 = as long as it takes. */
@@ -58,11 +58,9 @@ export class Gate {
   }
 
   #hasRoom(): boolean {
-    const { atOnce, maxWeight } = this.#limits;
+    const { atOnce = Number.POSITIVE_INFINITY, maxWeight = Number.POSITIVE_INFINITY } = this.#limits;
     // One is always let in, however heavy the last one was.
-    return (
-      this.#inside < atOnce && (this.#inside === 0 || maxWeight === undefined || this.#weight <= maxWeight)
-    );
+    return this.#inside === 0 || (this.#inside < atOnce && this.#weight <= maxWeight);
   }
 
   #letIn(weight: number): void {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { linkSignals, until } from "../abort.js";
+import { until } from "../abort.js";
 import type { Manifest } from "../bundle/manifest.js";
 import type { TextTokenizer } from "../bundle/tokenizer.js";
 import type { CacheEntryInfo, CacheStats, FeatureCache, Pin } from "../cache/feature-cache.js";
@@ -59,7 +59,6 @@ export type VideoSettings = Pick<
 
 /** What of a call goes with its work. */
 type Asking = Pick<Call, "signal" | "startedAt">;
-type Size = { readonly width: number; readonly height: number };
 const nothing = () => {};
 
 // The safety net for a model that was never closed.
@@ -89,8 +88,6 @@ export class Engine {
   /** Where pictures come in. */
   readonly pictures: PictureLine;
   readonly #parts: EngineParts;
-  /** Checks of sizes that are not known yet, by content hash. */
-  readonly #looks = new Map<string | PictureRequest, Set<(size: Size) => void>>();
   readonly #idPrefix = randomBytes(2).toString("hex");
   #calls = 0;
   #closing: Promise<void> | undefined;
@@ -129,19 +126,15 @@ export class Engine {
   }
 
   /** Features of a picture: from the cache, from an encode that is under way, or from one of its own. */
-  async acquire(request: PictureRequest, call: Call): Promise<Lease> {
+  async acquire(request: PictureRequest, call: Asking): Promise<Lease> {
     this.assertOpen();
-    const leave = this.pictures.has(call) ? nothing : this.pictures.enter(call);
-    try {
-      const pin = await this.#checked(request, call);
-      if (this.#closing) {
-        pin.release();
-        this.assertOpen();
-      }
-      return new Lease(pin, request);
-    } finally {
-      leave();
+    const { signal, startedAt } = call;
+    const pin = await this.#features(request, { signal, startedAt });
+    if (this.#closing) {
+      pin.release();
+      this.assertOpen();
     }
+    return new Lease(pin, request);
   }
 
   /**
@@ -255,40 +248,6 @@ export class Engine {
     }
   }
 
-  /** Features of a picture whose size passes the request's check. */
-  async #checked(request: PictureRequest, { signal, startedAt }: Asking): Promise<Pin<Kept>> {
-    const { check } = request;
-    if (!check) return this.#features(request, { signal, startedAt });
-    // What the check throws ends the wait of this caller only, as its signal would.
-    const { controller: wait, unlink } = linkSignals(signal);
-    let looked = false;
-    const look = (size: Size) => {
-      if (looked) return;
-      looked = true;
-      try {
-        check(size);
-      } catch (error) {
-        wait.abort(error);
-      }
-    };
-    const picture = request.key ?? request;
-    const looks = this.#looks.get(picture) ?? new Set();
-    this.#looks.set(picture, looks.add(look));
-    try {
-      const pin = await this.#features(request, { signal: wait.signal, startedAt });
-      look((pin.value as PictureFeatures).native);
-      if (wait.signal.aborted) {
-        pin.release();
-        throw wait.signal.reason;
-      }
-      return pin;
-    } finally {
-      unlink();
-      looks.delete(look);
-      if (looks.size === 0 && this.#looks.get(picture) === looks) this.#looks.delete(picture);
-    }
-  }
-
   #features(request: PictureRequest, { signal, startedAt }: Partial<Asking>): Promise<Pin<Kept>> {
     const { key } = request;
     const { cache, cacheEnabled, bundleId, manifest } = this.#parts;
@@ -315,7 +274,6 @@ export class Engine {
       });
       const { data, width, height, decodeMs } = decoded;
       weigh(data.byteLength);
-      for (const look of this.#looks.get(request.key ?? request) ?? []) look({ width, height });
       for (let retried = false; ; retried = true) {
         const { replica, arrived } = assignment;
         const work = replica.submit("encodeImages", { pixels: { data, width, height } }, asker);

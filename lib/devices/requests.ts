@@ -31,11 +31,6 @@ export interface PictureRequest {
   readonly pixels: (signal: AbortSignal) => Promise<DecodedPixels>;
   /** Bytes that `pixels` will give, where they are known before. */
   readonly pixelBytes?: number | undefined;
-  /**
-   * Called once, when the size is known: before the encoder runs where it has to. What it throws fails this caller and
-   * none that wait for the same picture.
-   */
-  readonly check?: ((size: { readonly width: number; readonly height: number }) => void) | undefined;
 }
 
 /** One concept prompt on a picture. */

@@ -216,7 +216,7 @@ export class ImagePredictor {
       const step = steps(items.length, reporter(options.onProgress, call.logger));
       // No more than can be at work: a batch must not fill the line by itself.
       const atOnce = Math.min(PICTURES_AT_ONCE, this.#engine.pictures.atOnce);
-      const room = new Gate({ atOnce, maxWeight: MAX_BATCH_BYTES });
+      const room = new Gate({ maxWeight: MAX_BATCH_BYTES });
       return inParallel(items, atOnce, async (item, i): Promise<Settled<Settled<ConceptResult>[]>> => {
         call.signal.throwIfAborted();
         this.#engine.assertOpen();

@@ -123,30 +123,6 @@ describe("features", () => {
     ]);
     expect(engine.cacheStats()).toMatchObject({ textMisses: 2, textHits: 7 });
   });
-
-  it("are checked by each caller before the encoder runs, and one refusal hurts nobody else", async () => {
-    const { engine, state } = await openEngine({ delayMs: 5 });
-    const acquire = (check: (size: { width: number; height: number }) => void) =>
-      engine.acquire(picture("a", { check }), callOf(engine));
-    const refuse = () => {
-      throw new Error("outside");
-    };
-    await expect(acquire(refuse)).rejects.toThrow("outside");
-    expect(state.pixels).toHaveLength(0);
-    const sizes: unknown[] = [];
-    const [first, second, third] = await Promise.allSettled([
-      acquire((size) => sizes.push(size)),
-      acquire(refuse),
-      acquire((size) => sizes.push(size)),
-    ]);
-    expect([first?.status, second?.status, third?.status]).toEqual(["fulfilled", "rejected", "fulfilled"]);
-    expect(sizes).toMatchObject([
-      { width: 4, height: 2 },
-      { width: 4, height: 2 },
-    ]);
-    await expect(acquire(refuse)).rejects.toThrow("outside");
-    expect(state.pixels).toHaveLength(1);
-  });
 });
 
 describe("prompts", () => {

@@ -26,7 +26,7 @@ export interface OpenEngine {
   readonly facts: ModelFacts;
   readonly state: FakeState;
   readonly lines: string[];
-  /** Acquires a picture of that content. */
+  /** Acquires a picture of that content, as a call that brings one. */
   acquire(content: string | undefined, signal?: AbortSignal): ReturnType<Engine["acquire"]>;
 }
 
@@ -42,7 +42,15 @@ export async function openEngine(
     ...loaded,
     state,
     lines,
-    acquire: (content, signal) => loaded.engine.acquire(picture(content), callOf(loaded.engine, signal)),
+    acquire: async (content, signal) => {
+      const call = callOf(loaded.engine, signal);
+      const leave = loaded.engine.pictures.enter(call);
+      try {
+        return await loaded.engine.acquire(picture(content), call);
+      } finally {
+        leave();
+      }
+    },
   };
 }
 
