@@ -19,7 +19,7 @@ import { type Kept, PictureFeatures, TextFeatures } from "./kept-features.js";
 import { Lease } from "./lease.js";
 import { PictureLine } from "./picture-line.js";
 import type { Stage } from "./replica.js";
-import type { ConceptRequest, ObjectRequest, PictureRequest, Settled } from "./requests.js";
+import type { ConceptRequest, DecodedPixels, ObjectRequest, PictureRequest, Settled } from "./requests.js";
 
 /** What an engine is made of. */
 export interface EngineParts {
@@ -88,6 +88,8 @@ export class Engine {
   /** Where pictures come in. */
   readonly pictures: PictureLine;
   readonly #parts: EngineParts;
+  /** Who waits for features, by the picture's key: each could give its pixels. */
+  readonly #asking = new Map<string, Set<PictureRequest>>();
   readonly #idPrefix = randomBytes(2).toString("hex");
   #calls = 0;
   #closing: Promise<void> | undefined;
@@ -248,16 +250,51 @@ export class Engine {
     }
   }
 
-  #features(request: PictureRequest, { signal, startedAt }: Partial<Asking>): Promise<Pin<Kept>> {
+  async #features(request: PictureRequest, { signal, startedAt }: Partial<Asking>): Promise<Pin<Kept>> {
     const { key } = request;
     const { cache, cacheEnabled, bundleId, manifest } = this.#parts;
-    return cache.use({
-      key: `${key}/${bundleId}/${manifest.resolution}`,
-      kind: "picture",
-      keep: cacheEnabled && key !== undefined,
-      signal,
-      make: (stop) => this.#encode(request, { signal: stop, startedAt }),
-    });
+    // One of its own each time: a picture that was lost is asked for with the same request again.
+    const own = { ...request };
+    const leave = this.#joinAsking(own);
+    try {
+      return await cache.use({
+        key: `${key}/${bundleId}/${manifest.resolution}`,
+        kind: "picture",
+        keep: cacheEnabled && key !== undefined,
+        signal,
+        make: (stop) => this.#encode(own, { signal: stop, startedAt }),
+      });
+    } finally {
+      leave();
+    }
+  }
+
+  #joinAsking(request: PictureRequest): () => void {
+    const { key } = request;
+    if (key === undefined) return nothing;
+    const asking = this.#asking.get(key) ?? new Set();
+    this.#asking.set(key, asking.add(request));
+    return () => {
+      asking.delete(request);
+      if (asking.size === 0) this.#asking.delete(key);
+    };
+  }
+
+  /** Pixels of a picture, from one who still waits for it: who has left may have taken the file along. */
+  async #pixels(request: PictureRequest, signal: AbortSignal): Promise<DecodedPixels> {
+    const waiting = () => (request.key === undefined ? undefined : this.#asking.get(request.key));
+    for (;;) {
+      const asking = waiting();
+      const [first = request] = asking ?? [];
+      const source = asking?.has(request) ? request : first;
+      try {
+        return await source.pixels(signal);
+      } catch (error) {
+        // Of one who is still there it is the picture that is bad, and that is so for all.
+        const others = waiting();
+        if (signal.aborted || others === undefined || others.has(source)) throw error;
+      }
+    }
   }
 
   /** Decodes and encodes one picture. Settles when both have really ended. */
@@ -268,7 +305,7 @@ export class Engine {
     return this.pictures.encode(asker.signal, request.pixelBytes ?? 0, async (weigh) => {
       this.assertOpen();
       let assignment = await this.#parts.pool.assign("encodeImages");
-      const decoded = await request.pixels(asker.signal).catch((error: unknown) => {
+      const decoded = await this.#pixels(request, asker.signal).catch((error: unknown) => {
         assignment.arrived();
         throw error;
       });

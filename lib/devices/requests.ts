@@ -26,7 +26,8 @@ export interface PictureRequest {
   readonly key: string | undefined;
   /**
    * Reads and decodes the picture. Called when the encoder is near, and again when the features are lost with their
-   * device. Other callers may wait for the same picture: only the signal given here may stop it.
+   * device. Other callers may wait for the same picture: only the signal given here may stop it. Not called once this
+   * caller has left, when others are left who can give the picture.
    */
   readonly pixels: (signal: AbortSignal) => Promise<DecodedPixels>;
   /** Bytes that `pixels` will give, where they are known before. */

@@ -123,6 +123,32 @@ describe("features", () => {
     ]);
     expect(engine.cacheStats()).toMatchObject({ textMisses: 2, textHits: 7 });
   });
+
+  it("come from one who still waits where the one who was asked for them has left", async () => {
+    const { engine, state } = await openEngine();
+    const stop = new AbortController();
+    let asked = () => {};
+    const reading = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    const leaving = {
+      pixels: async () => {
+        asked();
+        await pause(10);
+        throw new Error("the file is gone");
+      },
+    };
+    const first = engine.acquire(picture("a", leaving), callOf(engine, stop.signal));
+    await reading;
+    const others = [1, 2].map(() => engine.acquire(picture("a"), callOf(engine)));
+    stop.abort("left");
+    await expect(first).rejects.toBe("left");
+    await expect(Promise.all(others)).resolves.toHaveLength(2);
+    expect(state.pixels).toHaveLength(1);
+    // While it is still there, its failure is that of all.
+    const all = [leaving, {}].map((it) => engine.acquire(picture("b", it), callOf(engine)));
+    for (const one of all) await expect(one).rejects.toThrow("the file is gone");
+  });
 });
 
 describe("prompts", () => {

@@ -1,10 +1,11 @@
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
 import sharp from "sharp";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import { Engine } from "../../lib/devices/engine.js";
 import { type ConceptResult, Mask, type Settled } from "../../lib/index.js";
 import { loadEngine } from "../../lib/load-engine.js";
 import type { LoadOptions } from "../../lib/options.js";
@@ -522,6 +523,30 @@ describe("a picture's content decides", () => {
     expect(fromFile.toYolo()).toBe("0 1 0 1 1 0 1 0 0\n");
     expect(await sharp(await fromFile.toLabelPng()).metadata()).toMatchObject({ width: 9, height: 9 });
   });
+});
+
+it("one who leaves, and takes the file along, does not disturb another who waits for the same picture", async () => {
+  const acquire = vi.spyOn(Engine.prototype, "acquire");
+  const { sam, state } = await open({ delayMs: 200 }, trained, { maxEncodeBatch: 1 });
+  const { data, ...raw } = picture(9);
+  const bytes = await sharp(data, { raw }).png().toBuffer();
+  const path = join(await mkdtemp(join(tmpdir(), "sam3-leaves-")), "upload.png");
+  await writeFile(path, bytes);
+  // These fill the encoder, so that the next ones wait.
+  const busy = [1, 2].map((n) => sam.image.segmentConcept(picture(n), { text: "cat" }));
+  const stop = new AbortController();
+  const first = sam.image.segmentConcept(path, { text: "cat" }, { signal: stop.signal });
+  await vi.waitFor(() => expect(acquire).toHaveBeenCalledTimes(3), { interval: 1 });
+  const second = sam.image.segmentConcept(bytes, { text: "cat" });
+  await vi.waitFor(() => expect(acquire).toHaveBeenCalledTimes(4), { interval: 1 });
+  acquire.mockRestore();
+  expect(sam.stats().picturesWaiting).toBe(1);
+  stop.abort("left");
+  await expect(first).rejects.toBe("left");
+  await rm(path);
+  await expect(second).resolves.toMatchObject({ cache: "hit" });
+  await Promise.all(busy);
+  expect(state.pixels).toHaveLength(3);
 });
 
 describe("a full line", () => {
