@@ -9,6 +9,9 @@ const READ_AT_ONCE = 4;
 /** Pictures are decoded while those at the encoder weigh no more than this; a few large ones must not fill the memory. */
 const MAX_DECODED_BYTES = 256 * 2 ** 20;
 
+/** Pictures that are cut into tiles are held decoded while those that are weigh no more than this. */
+const MAX_TILED_BYTES = 256 * 2 ** 20;
+
 /** How many pictures may be on their way. */
 export interface PictureLimits extends Pick<BatchLimits, "maxBatch" | "queueTimeoutMs"> {
   readonly replicas: number;
@@ -26,6 +29,7 @@ export class PictureLine {
   readonly #inside = new WeakSet<Call>();
   readonly #reading: Gate;
   readonly #encoding: Gate;
+  readonly #tiling: Gate;
 
   constructor({ maxBatch, queueTimeoutMs, replicas, maxQueue }: PictureLimits) {
     this.atOnce = 2 * maxBatch * replicas;
@@ -40,11 +44,12 @@ export class PictureLine {
       maxWeight: MAX_DECODED_BYTES,
       ...patience("encodeImages"),
     });
+    this.#tiling = new Gate({ maxWeight: MAX_TILED_BYTES, ...patience("cutTiles") });
   }
 
-  /** Pictures that wait to be read or to be decoded. */
+  /** Pictures that wait to be read, to be decoded or to be cut into tiles. */
   get waiting(): number {
-    return this.#reading.waiting + this.#encoding.waiting;
+    return this.#reading.waiting + this.#encoding.waiting + this.#tiling.waiting;
   }
 
   /** Whether a call was let in and has not ended. */
@@ -78,5 +83,13 @@ export class PictureLine {
     work: (weigh: (pixelBytes: number) => void) => Promise<T>,
   ): Promise<T> {
     return this.#encoding.pass(signal, work, pixelBytes);
+  }
+
+  /**
+   * Works on a picture that stays decoded for many tiles, when there is room for its pixels. The tiles go through `encode`
+   * like any other picture; not the other way round, or both lines could wait for each other.
+   */
+  cut<T>(signal: AbortSignal, pixelBytes: number, work: () => Promise<T>): Promise<T> {
+    return this.#tiling.pass(signal, work, pixelBytes);
   }
 }

@@ -28,7 +28,7 @@ interface Seen {
 
 /**
  * Looks for a concept in the whole picture made small and in overlapping tiles of it, and puts together what they saw.
- * Of the picture it holds 8-bit pixels, once, while tiles are cut from them.
+ * Of the picture it holds 8-bit pixels, once, while tiles are cut from them, and waits for room to hold them.
  */
 export async function segmentTiled(
   engine: Engine,
@@ -42,7 +42,6 @@ export async function segmentTiled(
   },
   call: Call,
 ): Promise<ConceptResult> {
-  const start = performance.now();
   if (Array.isArray(prompt?.exemplars) && prompt.exemplars.length > 0) {
     throw new Sam3Error(
       "INVALID_PROMPT",
@@ -52,7 +51,6 @@ export async function segmentTiled(
   const layout = readTileOptions(options.tiles, engine.manifest.resolution);
   const asked = prepareConcept(engine, prompt, opened);
   const tiles = layOutTiles(opened, layout);
-  const pixels = decodedOnce(opened);
   const step = steps(1 + tiles.length, options.report);
   const { contentHash } = opened.source;
   const ask = async (lease: Lease): Promise<Seen> => {
@@ -68,11 +66,16 @@ export async function segmentTiled(
   const encoding = new BusyTime();
   const acquire = (request: PictureRequest) => encoding.during(() => engine.acquire(request, call));
   const pixelBytes = opened.width * opened.height * 3;
-  const whole = await ask(await acquire({ key: contentHash, pixels: pixels.whole, pixelBytes }));
-  const seen = await inParallel(tiles, TILES_AT_ONCE, async (tile) => {
-    const key = `${contentHash} ${tile.x1},${tile.y1},${tile.x2},${tile.y2}`;
-    const pixelBytes = (tile.x2 - tile.x1) * (tile.y2 - tile.y1) * 3;
-    return ask(await acquire({ key, pixels: (signal) => pixels.cut(tile, signal), pixelBytes }));
+  const { whole, seen, decodeMs, start } = await engine.pictures.cut(call.signal, pixelBytes, async () => {
+    const start = performance.now();
+    const pixels = decodedOnce(opened);
+    const whole = await ask(await acquire({ key: contentHash, pixels: pixels.whole, pixelBytes }));
+    const seen = await inParallel(tiles, TILES_AT_ONCE, async (tile) => {
+      const key = `${contentHash} ${tile.x1},${tile.y1},${tile.x2},${tile.y2}`;
+      const pixelBytes = (tile.x2 - tile.x1) * (tile.y2 - tile.y1) * 3;
+      return ask(await acquire({ key, pixels: (signal) => pixels.cut(tile, signal), pixelBytes }));
+    });
+    return { whole, seen, decodeMs: pixels.decodeMs(), start };
   });
 
   const found: FoundText[] = [];
@@ -94,9 +97,9 @@ export async function segmentTiled(
     {
       image,
       timings: {
-        decodeMs: opened.readMs + pixels.decodeMs(),
+        decodeMs: opened.readMs + decodeMs,
         // Tiles are decoded, encoded and asked side by side: what is left of the whole when encoding is taken off.
-        encodeMs: Math.max(0, encoding.ms - pixels.decodeMs()),
+        encodeMs: Math.max(0, encoding.ms - decodeMs),
         segmentMs: performance.now() - start - encoding.ms,
       },
       cache: all.every(({ cache }) => cache === whole.cache) ? whole.cache : "miss",

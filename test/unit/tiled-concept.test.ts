@@ -1,4 +1,9 @@
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
 import { beforeAll, describe, expect, it, vi } from "vitest";
+import { OpenedImage } from "../../lib/image/opened-image.js";
 import type { ConceptResult } from "../../lib/index.js";
 import { loadEngine } from "../../lib/load-engine.js";
 import { Mask } from "../../lib/masks/mask.js";
@@ -210,5 +215,34 @@ describe("a tiled call", () => {
     await expect(sam.image.segmentConcept(picture, { text: "a" }, { tiles })).resolves.toBeDefined();
     await sam.close();
     await vi.waitFor(() => expect([failing.state.liveFeatures, state.liveFeatures]).toEqual([0, 0]));
+  });
+
+  it("holds few large pictures at a time, however many are asked for", async () => {
+    const { addon } = fakeAddon();
+    const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+    const sam = Sam3.over(await loadEngine({ model, logger }, {}, () => addon));
+    const side = 5000;
+    const path = join(await mkdtemp(join(tmpdir(), "sam3-tiled-")), "large.png");
+    await sharp({ create: { width: side, height: side, channels: 3, background: "red" } })
+      .png({ compressionLevel: 1 })
+      .toFile(path);
+    const decoded = { data: new Uint8Array(side * side * 3), width: side, height: side, decodeMs: 1 };
+    const pixels = vi.spyOn(OpenedImage.prototype, "pixels");
+    let held = 0;
+    let most = 0;
+    pixels.mockImplementation(async () => {
+      most = Math.max(most, ++held);
+      return decoded;
+    });
+    const calls = Array.from({ length: 6 }, async (_, i) => {
+      await sam.image.segmentConcept(path, { text: "a" }, { tiles: { size: 2600 + i } });
+      held--;
+    });
+    await Promise.all(calls);
+    expect(pixels).toHaveBeenCalledTimes(6);
+    pixels.mockRestore();
+    // Of 75 MB each: the fourth goes beyond the 256 MB.
+    expect(most).toBe(4);
+    await sam.close();
   });
 });
