@@ -120,7 +120,9 @@ export async function loadEngine(
     maxQueue,
     bundle: verified,
     modelBytes,
-    memory: new DeviceMemory(deviceBytes, (device) => cache.evict((it) => it.replica.device?.id === device)),
+    memory: new DeviceMemory(deviceBytes, (device, bytes) =>
+      cache.evict((it) => it.replica.device?.id === device, bytes),
+    ),
     onFault: (replica) => cache.drop((kept) => kept.replica === replica),
     warmUp: settings.warmUp ? (replica) => warmUp(replica, manifest, tokenizer) : undefined,
     onPart: (part) => {

@@ -198,10 +198,14 @@ export class FeatureCache<V extends Cacheable> {
     for (const entry of [...this.#entries.values()]) if (matches(entry.value)) this.#remove(entry);
   }
 
-  /** Frees what matches and is not in use, because memory is short; gives the bytes freed. */
-  evict(matches: (value: V) => boolean): number {
+  /**
+   * Frees what matches and is not in use, because memory is short: what was used longest ago first, and no more than it
+   * takes. Gives the bytes freed.
+   */
+  evict(matches: (value: V) => boolean, neededBytes = Number.POSITIVE_INFINITY): number {
     let bytes = 0;
     for (const entry of [...this.#entries.values()]) {
+      if (bytes >= neededBytes) break;
       if (entry.tier !== "device" || entry.pins > 0 || !matches(entry.value)) continue;
       bytes += entry.value.bytes;
       this.#counts.evictions++;

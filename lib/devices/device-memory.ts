@@ -7,6 +7,9 @@ export interface Room {
   readonly byBudget: boolean;
 }
 
+/** Frees features on a device that nobody uses, as many bytes as are needed where that is said; gives the bytes. */
+export type Evict = (deviceId: string, neededBytes?: number) => number;
+
 /** Who holds memory on a device: a replica. */
 export interface Holder {
   readonly device: NativeDevice | undefined;
@@ -21,15 +24,14 @@ export interface Holder {
 /** What is left on each device, of its own memory and of the budget, with everything that replicas hold there together. */
 export class DeviceMemory {
   readonly #budgetBytes: number | undefined;
-  readonly #evict: (deviceId: string) => number;
+  readonly #evict: Evict;
   readonly #holders: Holder[] = [];
   readonly #turns = new Map<string, Gate>();
 
   /**
    * @param budgetBytes most that replicas may hold on one device; undefined = what is free
-   * @param evict frees features on a device that nobody uses; gives the bytes
    */
-  constructor(budgetBytes: number | undefined, evict: (deviceId: string) => number) {
+  constructor(budgetBytes: number | undefined, evict: Evict) {
     this.#budgetBytes = budgetBytes;
     this.#evict = evict;
   }
@@ -49,15 +51,28 @@ export class DeviceMemory {
   }
 
   /**
-   * Frees what can be spared on the device of a replica: features that nobody uses, whichever replica made them, and what
-   * the allocator keeps. Gives the bytes of the features.
+   * Frees what it takes on the device of a replica until so many bytes may be taken: what the allocator keeps, then
+   * features that nobody uses, whichever replica made them. Where all of it is too little, all of it is freed.
    */
-  async makeRoom(on: Holder): Promise<number> {
+  async makeRoom(on: Holder, bytes: number, look: () => Room): Promise<void> {
     const id = on.device?.id;
-    if (id === undefined) return 0;
-    const freed = this.#evict(id);
-    // The allocator is the device's: one who asks is enough, best the one that is at work itself.
-    for (const holder of [on, ...this.#on(id)]) if (await holder.trim()) break;
+    let room = look();
+    // What the allocator keeps counts for nothing in the budget.
+    if (bytes > room.freeBytes && !room.byBudget) {
+      await this.#trim(on);
+      room = look();
+    }
+    while (id !== undefined && bytes > room.freeBytes) {
+      if (this.#evict(id, bytes - room.freeBytes) === 0) return;
+      await this.#trim(on);
+      room = look();
+    }
+  }
+
+  /** Frees everything that can be spared on the device of a replica; gives the bytes of the features. */
+  async freeAll(on: Holder): Promise<number> {
+    const freed = on.device === undefined ? 0 : this.#evict(on.device.id);
+    await this.#trim(on);
     return freed;
   }
 
@@ -73,6 +88,12 @@ export class DeviceMemory {
       this.#turns.set(id, turns);
     }
     return turns.pass(signal, work);
+  }
+
+  /** The allocator is the device's: one who asks is enough, best the one that is at work itself. */
+  async #trim(on: Holder): Promise<void> {
+    const others = on.device === undefined ? [] : this.#on(on.device.id);
+    for (const holder of [on, ...others]) if (await holder.trim()) break;
   }
 
   #on(deviceId: string): Holder[] {

@@ -241,7 +241,7 @@ export class Replica implements Holder {
     // Not during a load: half of a model counts as promised and as taken.
     const inTurn = async () => {
       if (taken()) return undefined;
-      await memory.makeRoom(this);
+      await memory.makeRoom(this, bytes, () => this.room());
       if (taken()) return undefined;
       const { freeBytes, byBudget } = this.room();
       return tooLittleMemory(`A session on ${this.name}`, bytes, freeBytes, byBudget);
@@ -319,7 +319,7 @@ export class Replica implements Holder {
     const { addon, memory, modelBytes, onPart } = this.#context;
     this.#assertNotClosed();
     // Before anything is read. What others left lying there is worth less than a replica.
-    if (modelBytes > this.#roomForModel().freeBytes) await memory.makeRoom(this);
+    await memory.makeRoom(this, modelBytes, () => this.#roomForModel());
     this.#assertNotClosed();
     const { id, freeBytes, byBudget } = this.#roomForModel();
     if (modelBytes > freeBytes) throw tooLittleMemory(this.name, modelBytes, freeBytes, byBudget);
@@ -431,7 +431,7 @@ export class Replica implements Holder {
   async #recover(what: string, how: string): Promise<void> {
     const { logger, meter, memory } = this.#context;
     meter.memoryRecoveries++;
-    const freed = await memory.makeRoom(this);
+    const freed = await memory.freeAll(this);
     logger.warn(
       `${this.name} had too little memory for ${what}; freed ${freed} bytes of kept features, trying again${how}`,
     );

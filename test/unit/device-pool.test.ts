@@ -290,9 +290,13 @@ function cards(budget?: number) {
       card(this.#id).kept = 0;
     }
   }
-  const evict = (id: string) => {
-    const freed = sum(id, ({ cached }) => cached);
-    for (const one of card(id).replicas) one.cached = 0;
+  const evict = (id: string, neededBytes = Number.POSITIVE_INFINITY) => {
+    let freed = 0;
+    for (const one of card(id).replicas) {
+      const bytes = Math.min(one.cached, neededBytes - freed);
+      one.cached -= bytes;
+      freed += bytes;
+    }
     card(id).kept += freed;
     return freed;
   };
@@ -498,6 +502,42 @@ describe("the memory of a device that replicas share", () => {
       fill();
       await pool.replicas[1]?.load();
       expect([shared.replicas[0]?.cached, shared.kept]).toEqual([0, 0]);
+    },
+  );
+});
+
+describe("what is in the way of a session or a model", () => {
+  const ways = [
+    ["session", (pool: DevicePool) => pool.pin(1000)],
+    ["model", (pool: DevicePool) => pool.replicas[1]?.load()],
+  ] as const;
+
+  it.each(ways)("is given back by the allocator first, before features go (%s)", async (_, ask) => {
+    const { context, card } = cards();
+    const pool = poolOf([{ device: "cuda:0", replicas: 2 }], context);
+    await pool.replicas[0]?.load();
+    const shared = card("cuda:0");
+    const [first] = shared.replicas;
+    if (first) first.cached = 700;
+    shared.kept = 400;
+    shared.others = CARD_BYTES - 2700;
+    await ask(pool);
+    expect([first?.cached, shared.kept]).toEqual([700, 0]);
+  });
+
+  it.each(ways.flatMap(([what, ask]) => [2500, undefined].map((budget) => [what, budget, ask] as const)))(
+    "goes as far as it takes and no further (%s, budget %s)",
+    async (_, budget, ask) => {
+      const { context, card } = cards(budget);
+      const pool = poolOf([{ device: "cuda:0", replicas: 2 }], context);
+      await pool.replicas[0]?.load();
+      const shared = card("cuda:0");
+      const [first] = shared.replicas;
+      if (first) first.cached = 700;
+      shared.kept = 400;
+      if (budget === undefined) shared.others = CARD_BYTES - 2500;
+      await ask(pool);
+      expect([first?.cached, shared.kept]).toEqual([500, 0]);
     },
   );
 });

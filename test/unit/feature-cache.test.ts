@@ -152,6 +152,14 @@ describe("keeping", () => {
     expect(cache.evict(({ key }) => key === "x")).toBe(0);
   });
 
+  it("evicts on demand what was used longest ago, and no more than it takes", async () => {
+    const cache = open();
+    for (const key of ["a", "b", "c", "a"]) await visit(cache, key);
+    expect(cache.evict(() => true, 1)).toBe(30);
+    expect(keysOf(cache)).toEqual(["c", "a"]);
+    expect(cache.evict(() => true, 31)).toBe(60);
+  });
+
   it("tells pictures and texts apart", async () => {
     const cache = open();
     const text = () =>
