@@ -15,7 +15,7 @@ export interface Holder {
   readonly device: NativeDevice | undefined;
   /** Bytes of its model and of features. */
   readonly heldBytes: number;
-  /** Bytes that are taken already though not held yet: a model that is being loaded, what sessions were promised. */
+  /** Bytes that are taken already though not held yet: a model that is being loaded, what sessions may still take. */
   readonly promisedBytes: number;
   /** Has the allocator give back what it keeps for later; false where nothing is loaded that could. */
   trim(): Promise<boolean>;

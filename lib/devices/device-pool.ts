@@ -1,7 +1,7 @@
 import { throwIfAborted, until } from "../abort.js";
 import { Sam3Error } from "../errors.js";
 import { sam3Closed } from "./disposed.js";
-import type { Replica, ReplicaState, Stage } from "./replica.js";
+import type { Replica, ReplicaState, Reservation, Stage } from "./replica.js";
 
 /** How a Sam3 is doing. */
 export interface Health {
@@ -31,6 +31,8 @@ export interface Assignment {
 /** A session's place: the replica stays the same until it is released. */
 export interface SessionPlace {
   readonly replica: Replica;
+  /** Tells how to learn what the session holds on the device: so much of what it was promised is not counted twice. */
+  countHeld(heldBytes: () => number): void;
   release(): void;
 }
 
@@ -126,13 +128,17 @@ export class DevicePool {
       replica.sessions++;
       try {
         await replica.load();
-        refusal = await replica.reserve(bytes, signal);
+        const reservation: Reservation = { bytes, heldBytes: () => 0 };
+        refusal = await replica.reserve(reservation, signal);
         if (!refusal) {
           const release = () => {
             replica.sessions--;
-            replica.reservedBytes -= bytes;
+            replica.release(reservation);
           };
-          return { replica, release: once(release) };
+          const countHeld = (heldBytes: () => number) => {
+            reservation.heldBytes = heldBytes;
+          };
+          return { replica, countHeld, release: once(release) };
         }
       } catch (error) {
         if (replica.required || this.#closed) {

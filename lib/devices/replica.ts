@@ -70,6 +70,13 @@ export interface ReplicaContext {
   readonly onPart: (part: string, done: number, total: number) => void;
 }
 
+/** Bytes set aside for a session. */
+export interface Reservation {
+  readonly bytes: number;
+  /** Those the session holds by now, which are counted with the features. */
+  heldBytes: () => number;
+}
+
 /** Most items in one forward when memory was short before. */
 const ONE_BY_ONE = 1;
 
@@ -85,8 +92,6 @@ export class Replica implements Holder {
   readonly calls: Admission;
   /** Sessions that stay here. */
   sessions = 0;
-  /** Bytes set aside for those sessions. */
-  reservedBytes = 0;
   loadMs = 0;
   modelBytes = 0;
   readonly #context: ReplicaContext;
@@ -96,6 +101,8 @@ export class Replica implements Holder {
   #loading: Promise<void> | undefined;
   #loadToken: NativeCancelToken | undefined;
   #closing: Promise<void> | undefined;
+  /** What is set aside for sessions. */
+  readonly #reservations = new Set<Reservation>();
   /** Bytes of the model while it is being loaded. */
   #loadingBytes = 0;
   /** Calls of sessions that wait or run. */
@@ -229,12 +236,13 @@ export class Replica implements Holder {
    * Sets bytes aside for a session. Where too little is left, what can be spared is freed and looked at once more; gives
    * the refusal when that is too little, too. Rejects with the signal's reason when it is aborted while a load is under way.
    */
-  async reserve(bytes: number, signal?: AbortSignal): Promise<Sam3Error | undefined> {
+  async reserve(reservation: Reservation, signal?: AbortSignal): Promise<Sam3Error | undefined> {
     const { memory } = this.#context;
+    const { bytes } = reservation;
     // Looked at and taken in one go: nobody can come between.
     const taken = () => {
       const fits = bytes <= this.room().freeBytes;
-      if (fits) this.reservedBytes += bytes;
+      if (fits) this.#reservations.add(reservation);
       return fits;
     };
     if (taken()) return undefined;
@@ -247,6 +255,11 @@ export class Replica implements Holder {
       return tooLittleMemory(`A session on ${this.name}`, bytes, freeBytes, byBudget);
     };
     return memory.inTurn(this, inTurn, signal);
+  }
+
+  /** Gives back what was set aside. */
+  release(reservation: Reservation): void {
+    this.#reservations.delete(reservation);
   }
 
   async trim(): Promise<boolean> {
@@ -268,7 +281,16 @@ export class Replica implements Holder {
   }
 
   get promisedBytes(): number {
-    return this.#loadingBytes + this.reservedBytes;
+    let bytes = this.#loadingBytes;
+    for (const one of this.#reservations) bytes += Math.max(0, one.bytes - one.heldBytes());
+    return bytes;
+  }
+
+  /** Bytes set aside for sessions, those they hold already among them. */
+  get reservedBytes(): number {
+    let bytes = 0;
+    for (const one of this.#reservations) bytes += one.bytes;
+    return bytes;
   }
 
   /** Bytes of features on the device, the kept ones among them. */

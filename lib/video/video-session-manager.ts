@@ -211,9 +211,11 @@ export class VideoSessionManager {
       signal.throwIfAborted();
       engine.assertOpen();
       const { rules, budgets, correctionsCondition } = settings;
-      return {
-        core: new SessionCore({ place, source: source ?? null, rules, budgets, correctionsCondition }),
-      };
+      const core = new SessionCore({ place, source: source ?? null, rules, budgets, correctionsCondition });
+      // Weakly: the replica outlives a model that was dropped without being closed, and must not keep its sessions.
+      const session = new WeakRef(core);
+      place.countHeld(() => session.deref()?.deviceBytes ?? 0);
+      return { core };
     } catch (error) {
       place.release();
       await source?.dispose();

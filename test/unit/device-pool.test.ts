@@ -467,6 +467,23 @@ describe("the memory of a device that replicas share", () => {
     expect(pins.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
   });
 
+  it("is counted once of what a session was promised and holds by now", async () => {
+    const { context, card } = cards(2000);
+    const pool = poolOf("cuda:0", context);
+    await pool.load();
+    const place = await pool.pin(400);
+    const [own] = card("cuda:0").replicas;
+    const room = (bytes: number) => {
+      if (own) own.inUse = bytes;
+      return pool.replicas[0]?.room().freeBytes;
+    };
+    place.countHeld(() => own?.inUse ?? 0);
+    expect([0, 100, 400, 700].map(room)).toEqual([600, 600, 600, 300]);
+    expect(pool.replicas[0]?.reservedBytes).toBe(400);
+    place.release();
+    expect(room(0)).toBe(1000);
+  });
+
   it("goes to the session that fits, though one that does not is asked for at the same time", async () => {
     const { context } = cards(1300);
     const pool = poolOf("cuda:0", context);

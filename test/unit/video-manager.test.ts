@@ -1,5 +1,6 @@
 import { Readable } from "node:stream";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { Replica } from "../../lib/devices/replica.js";
 import { Sam3 } from "../../lib/sam3.js";
 import { fakeDevice, nativeError } from "./fake-addon.js";
 import { openEngine } from "./open-engine.js";
@@ -165,6 +166,23 @@ describe("the manager", () => {
     const some = await world(things, { devices: names, videoDevices: [1, "cuda:2"] }, { devices });
     const fewer = await Promise.all([1, 2, 3, 4].map(async () => (await some.open(2)).status().replica));
     expect(fewer.sort()).toEqual(["cuda:1", "cuda:1", "cuda:2", "cuda:2"]);
+  });
+
+  it("counts what a session holds as part of what it was promised", async () => {
+    const reserve = vi.spyOn(Replica.prototype, "reserve");
+    const { open } = await world(things);
+    const session = await open(5);
+    const [replica] = reserve.mock.contexts as Replica[];
+    reserve.mockRestore();
+    if (!replica) throw new Error("nothing was reserved");
+    const { reservedBytes } = replica;
+    expect(replica.promisedBytes).toBe(reservedBytes);
+    await session.addPrompt({ text: "thing" });
+    const { deviceBytes } = session.status();
+    expect(deviceBytes).toBeGreaterThan(0);
+    expect(replica.promisedBytes).toBe(Math.max(0, reservedBytes - deviceBytes));
+    await session.close();
+    expect([replica.promisedBytes, replica.reservedBytes]).toEqual([0, 0]);
   });
 
   it("closes what nobody used for an hour, and says what that freed", async () => {
