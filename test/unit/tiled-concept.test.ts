@@ -15,6 +15,7 @@ import type {
   NativeObject,
   NativePixels,
 } from "../../lib/native/addon.js";
+import type { CallProgress } from "../../lib/progress.js";
 import { Sam3 } from "../../lib/sam3.js";
 import { type FakeState, fakeAddon, nativeError } from "./fake-addon.js";
 import { writeFakeBundle } from "./fake-bundle.js";
@@ -234,10 +235,13 @@ describe("a tiled call", () => {
       most = Math.max(most, ++held);
       return decoded;
     });
-    const calls = Array.from({ length: 6 }, async (_, i) => {
-      await sam.image.segmentConcept(path, { text: "a" }, { tiles: { size: 2600 + i } });
-      held--;
-    });
+    // Needed no more once the last tile was asked.
+    const onProgress = ({ done, total }: CallProgress) => {
+      if (done === total) held--;
+    };
+    const calls = Array.from({ length: 6 }, (_, i) =>
+      sam.image.segmentConcept(path, { text: "a" }, { tiles: { size: 2600 + i }, onProgress }),
+    );
     await Promise.all(calls);
     expect(pixels).toHaveBeenCalledTimes(6);
     pixels.mockRestore();
