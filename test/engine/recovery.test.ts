@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type LoadOptions, Sam3 } from "../../lib/index.js";
 import { loadEngine } from "../../lib/load-engine.js";
 import { loadAddon } from "../../lib/native/load.js";
@@ -39,23 +39,40 @@ function picture(n: number) {
 }
 
 const ask = (n: number, text = "cat") => sam.image.segmentConcept(picture(n), { text, threshold: 0 });
-const found = (result: Awaited<ReturnType<typeof ask>>) => JSON.stringify(result.objects);
+/** With these, three pictures that come while the device works are one batch, however busy the machine is. */
+const oneBatch = { maxEncodeBatch: 3, encodeDelayMs: 2000 };
+
+/** Three calls on pictures that are encoded together: the device works on another call when they come. */
+async function askTogether(fault: "error" | "memory") {
+  const other = await sam.image.encode(picture(8));
+  faults.arm("concept_decoder", { kind: "slow", ms: 300 });
+  const busy = other.segmentConcept({ text: "dog" });
+  await vi.waitFor(() => expect(faults.calls("concept_decoder")).toBeGreaterThan(0), { interval: 1 });
+  faults.arm("image_encoder", { kind: fault });
+  const settled = await Promise.allSettled([1, 2, 3].map((n) => ask(n)));
+  await busy;
+  other.dispose();
+  return settled;
+}
+
+type Found = Awaited<ReturnType<typeof ask>>;
+const found = (result: Found) => JSON.stringify(result.objects);
 
 describe("too little memory", () => {
   it("for a batch: the cache is emptied and the batch done one by one, with the same results", async () => {
-    const { lines } = await open();
-    const expected = [];
+    const { lines } = await open(oneBatch);
+    const expected: Found[] = [];
     for (const n of [1, 2, 3]) expected.push(await ask(n));
     sam.cache.clear();
     await ask(9);
     expect(sam.cache.stats().entries).toBeGreaterThan(0);
-    faults.arm("image_encoder", { kind: "memory" });
-    const results = await Promise.all([1, 2, 3].map((n) => ask(n)));
+    const settled = await askTogether("memory");
+    const results = settled.map((one) => (one as PromiseFulfilledResult<Found>).value);
     expect(sam.stats().memoryRecoveries).toBe(1);
     expect(sam.cache.stats().evictions).toBeGreaterThan(0);
     expect(lines.join()).toContain("trying again one by one");
     for (const [i, result] of results.entries()) {
-      const before = expected[i] as typeof result;
+      const before = expected[i] as Found;
       expect(result.objects.map(({ area }) => area)).toEqual(before.objects.map(({ area }) => area));
       for (const [k, { score }] of result.objects.entries()) {
         // Batches sum in another order than single items.
@@ -105,9 +122,8 @@ describe("too little memory", () => {
 
 describe("a part that fails", () => {
   it("in a batch hurts nobody when it works one by one", async () => {
-    await open({ featureCache: false });
-    faults.arm("image_encoder", { kind: "error" });
-    const settled = await Promise.allSettled([1, 2, 3].map((n) => ask(n)));
+    await open({ featureCache: false, ...oneBatch });
+    const settled = await askTogether("error");
     expect(settled.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled"]);
   });
 

@@ -99,7 +99,7 @@ describe.skipIf("reason" in setUp)(`mini on ${CLIPS} clips it never saw`, () => 
       console.log("not compared with models/mini/scores.json: clips of another seed");
     const short = shortOf(scores);
     if (short.length > 0) console.log(`mini is NOT at its target yet in: ${short.join(", ")}`);
-  }, 1_800_000);
+  }, 5_400_000);
 
   afterAll(async () => {
     await sam?.close();
