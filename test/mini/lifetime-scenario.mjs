@@ -57,6 +57,16 @@ async function dropped(use = () => {}) {
 
 const worker = (task) => startWorker(import.meta.url, task);
 
+/** The same objects: batches of other sizes sum in another order, which may move a pixel at the edge. */
+function alike(some, others) {
+  return some.every(({ value: { objects } }, i) => {
+    const there = others[i].value.objects;
+    const isSame = ({ score, area }, k) =>
+      Math.abs(score - there[k].score) < 1e-6 && Math.abs(area - there[k].area) <= 2;
+    return objects.length === there.length && objects.every(isSame);
+  });
+}
+
 const scenarios = {
   /** process.exit() while pictures are being segmented. */
   async exit() {
@@ -93,8 +103,7 @@ const scenarios = {
   async two() {
     const [one, two] = await Promise.all([busy(), busy({ featureCache: false })]);
     const [first, second] = await Promise.all([one.settled, two.settled]);
-    const shown = (results) => JSON.stringify(results.map(({ value }) => value.objects));
-    console.log(fulfilled(first), fulfilled(second), shown(first) === shown(second));
+    console.log(fulfilled(first), fulfilled(second), alike(first, second));
     await one.sam.close();
     const { objects } = await two.sam.image.segmentConcept(picture(1), { text: "circle" });
     console.log(Array.isArray(objects));

@@ -51,7 +51,8 @@ const segment = `
 `;
 const ESM = `import { Sam3 } from "sam3-node";\n${segment}`;
 const CJS = `const { Sam3 } = require("sam3-node");\n(async () => {${segment}})();`;
-const SEEN = `960 true 640x960\n${"0red circle\n".repeat(4)}`;
+// There are two red circles in the picture.
+const SEEN = `960 true 640x960\n${"0red circle,1red circle\n".repeat(4)}`;
 
 describe("what is in the tarball", () => {
   test("what running needs", () => {

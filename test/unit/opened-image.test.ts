@@ -5,7 +5,7 @@ import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
 import { PictureLine } from "../../lib/devices/picture-line.js";
 import { contentHash } from "../../lib/image/content-hash.js";
-import { ImageOpener } from "../../lib/image/opened-image.js";
+import { ImageOpener, type OpenedImage } from "../../lib/image/opened-image.js";
 import { loadEngine } from "../../lib/load-engine.js";
 import { Sam3 } from "../../lib/sam3.js";
 import { fakeAddon, nativeError } from "./fake-addon.js";
@@ -153,7 +153,9 @@ describe("an opened picture", () => {
     const { length } = await png("blue");
     const opener = new ImageOpener(limits, { maxKeptBytes: 2 * 12 * 8 * 3 + length });
     const inputs = [sharp(await png("red")), sharp(await png("lime")), path, path, sharp(await png("red"))];
-    const opened = await Promise.all(inputs.map((input) => opener.open(input, signal)));
+    // One after the other: what is read first has the room.
+    const opened: OpenedImage[] = [];
+    for (const input of inputs) opened.push(await opener.open(input, signal));
     expect(opener.heldBytes).toBe(2 * 12 * 8 * 3 + length);
     const colours = [];
     for (const one of opened) {
