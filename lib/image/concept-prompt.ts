@@ -34,7 +34,8 @@ export interface CheckedPrompt {
 }
 
 const MAX_TEXTS = 1024;
-const MAX_EXEMPLARS = 256;
+/** Most example boxes of one concept in a picture. */
+export const MAX_EXEMPLARS = 256;
 const FOREIGN_KEYS = ["image", "picture", "source"];
 const KEYS = ["text", "exemplars", "threshold"];
 

@@ -1,6 +1,6 @@
 import { describe } from "../describe.js";
 import { Sam3Error } from "../errors.js";
-import { checkPrompt, type Exemplar } from "../image/concept-prompt.js";
+import { checkPrompt, type Exemplar, MAX_EXEMPLARS } from "../image/concept-prompt.js";
 import { checkObjectPrompt, type ObjectPoint } from "../image/object-prompt.js";
 import type { Box, Mask } from "../masks/mask.js";
 import type { CocoRle } from "../masks/rle.js";
@@ -57,7 +57,6 @@ const NAMES = ["frame", "text", "prompt", "exemplars", "object", "points", "box"
 const CONCEPT = ["text", "prompt", "exemplars"] as const;
 const OBJECT = ["object", "points", "box", "mask"] as const;
 const MAX_POINTS = 256;
-const MAX_EXEMPLARS = 256;
 
 /**
  * Checks a prompt against the video it is for.

@@ -26,6 +26,25 @@ beforeAll(async () => {
   path = join(await mkdtemp(join(tmpdir(), "sam3-opened-")), "a.png");
 });
 
+/** A model on two devices, one of which fails at the next concept when a fault is near. */
+async function openTwoDevices() {
+  const fault = { isNear: false };
+  const { addon, state } = fakeAddon({
+    failures: {
+      segmentConcepts: () => {
+        if (!fault.isNear) return undefined;
+        fault.isNear = false;
+        return nativeError("DEVICE_FAULT");
+      },
+    },
+  });
+  const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+  const devices = [{ device: "cpu:0" }, { device: "cpu:1" }];
+  const model = await writeFakeBundle();
+  const sam = Sam3.over(await loadEngine({ model, logger, devices } as never, {}, () => addon));
+  return { sam, state, fault };
+}
+
 describe("the name of a picture's content", () => {
   const named = (bytes: Uint8Array) =>
     contentHash({ bytes: Buffer.from(bytes), name: "", width: 1, height: 1 });
@@ -182,23 +201,10 @@ describe("an opened picture", () => {
   });
 
   it("is encoded again from its source when its device fails, long after it was encoded", async () => {
-    let fail = false;
-    const { addon, state } = fakeAddon({
-      failures: {
-        segmentConcepts: () => {
-          if (!fail) return undefined;
-          fail = false;
-          return nativeError("DEVICE_FAULT");
-        },
-      },
-    });
-    const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-    const devices = [{ device: "cpu:0" }, { device: "cpu:1" }];
-    const model = await writeFakeBundle();
-    const sam = Sam3.over(await loadEngine({ model, logger, devices } as never, {}, () => addon));
+    const { sam, state, fault } = await openTwoDevices();
     await writeFile(path, await png("red"));
     const picture = await sam.image.encode(path);
-    fail = true;
+    fault.isNear = true;
     await expect(picture.segmentConcept({ text: "cat" })).resolves.toBeDefined();
     expect(state.pixels).toHaveLength(2);
     await sam.close();
@@ -207,20 +213,8 @@ describe("an opened picture", () => {
   it.each(["drawn over", "transferred"])(
     "is encoded again as it was passed when its device fails during the call, though it is %s since",
     async (how) => {
-      let fail = true;
-      const { addon, state } = fakeAddon({
-        failures: {
-          segmentConcepts: () => {
-            if (!fail) return undefined;
-            fail = false;
-            return nativeError("DEVICE_FAULT");
-          },
-        },
-      });
-      const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-      const devices = [{ device: "cpu:0" }, { device: "cpu:1" }];
-      const model = await writeFakeBundle();
-      const sam = Sam3.over(await loadEngine({ model, logger, devices } as never, {}, () => addon));
+      const { sam, state, fault } = await openTwoDevices();
+      fault.isNear = true;
       const raw = { data: new Uint8Array(12).fill(5), width: 2, height: 2, channels: 3 } as const;
       const found = sam.image.segmentConcept(raw, { text: "cat" });
       if (how === "drawn over") raw.data.fill(9);

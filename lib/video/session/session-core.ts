@@ -122,7 +122,7 @@ export class SessionCore {
    *
    * @throws {Sam3Error} `INVALID_PROMPT` for a number that no concept has
    */
-  knownPrompt({ concept, text, everywhere }: GivenConcept): SessionPrompt | undefined {
+  #knownPrompt({ concept, text, everywhere }: GivenConcept): SessionPrompt | undefined {
     if (concept === undefined) {
       const isSame = (prompt: SessionPrompt) => prompt.everywhere && prompt.text === text;
       return everywhere ? [...this.prompts.values()].find(isSame) : undefined;
@@ -140,7 +140,7 @@ export class SessionCore {
     given: GivenConcept,
     frame: number | undefined,
   ): { readonly prompt: SessionPrompt; readonly wasComputed: boolean; readonly undo: () => void } {
-    const known = this.knownPrompt(given);
+    const known = this.#knownPrompt(given);
     const before = frame === undefined ? undefined : known?.exemplars.get(frame);
     const exemplars = given.exemplars(before);
     const { text, everywhere, ids } = given;
