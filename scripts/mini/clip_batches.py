@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 
 from batches import MASK_CELLS, hand_over, squash, squash_mask
-from clips import draw_clip
+from clips import RESTLESS, clickable, draw_clip
 
 OBJECTS = 4  # followed per window at most
 ALIKE = 0.5  # of windows: with objects that are easily taken for each other
 SHORT = 16  # frames that a window has at most to jump
+DRAWN = 4  # clips of which the window with the most events is taken,
+AS_IT_COMES = 0.3  # but for this share of windows
+NEAR = 0.02  # of the sides' mean: objects closer than that meet
 GIVEN = 2  # frames after a gap whose memories are made of the true masks
 
 
@@ -27,20 +30,50 @@ def window(rng, frames):
     return np.concatenate([[0], gap + np.arange(frames - 1) * step]), GIVEN
 
 
-def make_window(seed, index, frames, resolution):
-    """Window number `index`: pixels uint8 [T, 3, R, R], masks uint8 coverage [N, T, S, S], visible [N, T] (2: hardly),
-    boxes [N, 4] on the first frame (centre, size, 0 to 1), times [T] and given. None where nothing can be prompted."""
-    rng = np.random.default_rng([seed, index, 11])
-    times, given = window(rng, frames)
-    clip = draw_clip(rng, times.tolist(), longest=260, alike=ALIKE)
-    height, width = clip["frames"][0].shape[:2]
-    first = [o["masks"][0].sum() for o in clip["objects"]]
-    seen = [i for i, area in enumerate(first) if area > 0.0015 * height * width]
-    if not seen:
-        return None
+def chosen_objects(clip, rng):
+    """Those to follow, of the ones that can be prompted on the first frame."""
+    seen = clickable(clip)
     # Those that come and go are fewer, and harder: they come first.
     changes = [float(not clip["objects"][i]["masks"].any((1, 2)).all()) + rng.random() for i in seen]
-    chosen = [seen[i] for i in np.argsort(changes)[::-1][:OBJECTS]]
+    return [seen[i] for i in np.argsort(changes)[::-1][:OBJECTS]]
+
+
+def events(clip, chosen):
+    """How much happens to the chosen objects: how often they leave or return, and on what share of frames they meet others."""
+    height, width = clip["frames"][0].shape[:2]
+    around = np.ones((2 * max(1, round(NEAR * (height + width) / 2)) + 1,) * 2, np.uint8)
+    total = 0.0
+    for i in chosen:
+        own = clip["objects"][i]["masks"]
+        there = own.any((1, 2))
+        total += min(2, int((there[1:] != there[:-1]).sum()))
+        others = np.any([o["masks"] for j, o in enumerate(clip["objects"]) if j != i] or [np.zeros_like(own)], axis=0)
+        total += np.mean([(cv2.dilate(m.astype(np.uint8), around).astype(bool) & o).any() for m, o in zip(own, others)])
+    return total
+
+
+def eventful_clip(rng, times):
+    """A clip, and the objects of it to follow."""
+    best, most = None, -1.0
+    for _ in range(1 if rng.random() < AS_IT_COMES else DRAWN):
+        clip = draw_clip(rng, times.tolist(), longest=260, alike=ALIKE, ways=RESTLESS)
+        chosen = chosen_objects(clip, rng)
+        if chosen and (happens := events(clip, chosen)) > most:
+            best, most = (clip, chosen), happens
+    return best
+
+
+def make_window(seed, index, frames, resolution):
+    """Window number `index`: pixels uint8 [T, 3, R, R], masks uint8 coverage [N, T, S, S], visible [N, T] (2: hardly),
+    boxes [N, 4] on the first frame (centre, size, 0 to 1), times [T], given and kinds [N]. None where nothing can be
+    prompted."""
+    rng = np.random.default_rng([seed, index, 11])
+    times, given = window(rng, frames)
+    found = eventful_clip(rng, times)
+    if found is None:
+        return None
+    clip, chosen = found
+    height, width = clip["frames"][0].shape[:2]
     size = resolution // 12 * MASK_CELLS
     masks = np.stack([[squash_mask(m, size) for m in clip["objects"][i]["masks"]] for i in chosen])
     areas = np.stack([clip["objects"][i]["masks"].sum((1, 2)) for i in chosen])
@@ -54,6 +87,7 @@ def make_window(seed, index, frames, resolution):
     return {
         "pixels": np.stack([squash(f, resolution) for f in clip["frames"]]), "masks": masks, "visible": visible,
         "boxes": np.array(boxes, np.float32), "times": times, "given": given,
+        "kinds": [(clip["objects"][i]["shape"], clip["objects"][i]["colour"]) for i in chosen],
     }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scenes import canvas_size, draw_ground, paint, pick_kinds, pixel_noise, rasterise, sample_colour, shape_contours, to_lab
 
 WAYS = {"wander": 0.4, "pass": 0.3, "visit": 0.15, "stay": 0.15}
+RESTLESS = {"wander": 0.25, "pass": 0.35, "visit": 0.3, "stay": 0.1}  # for training: more leave, and come back
 LEAST_VISIBLE = 8  # pixels: less than that is not there
 MARGIN = 0.12  # of the side: how far the camera may move over the ground
 
@@ -21,12 +22,12 @@ MARGIN = 0.12  # of the side: how far the camera may move over the ground
 class Body:
     """One shape on its way through a clip: `pose(t)` says where it is at frame t."""
 
-    def __init__(self, shape, colour, tone, length, size, speed, rng):
+    def __init__(self, shape, colour, tone, length, size, speed, rng, ways):
         self.shape, self.colour, self.tone = shape, colour, tone
         self.contours = shape_contours(shape, rng)
         self.size, self.length = np.array(size, float), length
         side = self.size.min()
-        self.way = str(rng.choice(list(WAYS), p=list(WAYS.values())))
+        self.way = str(rng.choice(list(ways), p=list(ways.values())))
         self.radius = max(side * rng.uniform(0.04, 0.15), 6.0)
         self.inner = rng.uniform(self.radius, np.maximum(self.size - self.radius, self.radius + 1))
         heading = rng.uniform(0, 2 * math.pi)
@@ -94,7 +95,7 @@ def like_the_first(kinds, rng):
     return kinds[:1] + [(shape if rng.random() < 0.7 else s, colour if rng.random() < 0.7 else c) for s, c in kinds[1:]]
 
 
-def make_bodies(count, ground, length, size, speed, rng, alike):
+def make_bodies(count, ground, length, size, speed, rng, alike, ways):
     """Objects whose colours can be told from the ground and from each other."""
     bodies = []
     kinds = pick_kinds(count, rng)
@@ -102,7 +103,7 @@ def make_bodies(count, ground, length, size, speed, rng, alike):
         for _ in range(8):
             tone = sample_colour(colour, rng)
             if far_enough(tone, ground, bodies, rng):
-                bodies.append(Body(shape, colour, tone, length, size, speed, rng))
+                bodies.append(Body(shape, colour, tone, length, size, speed, rng, ways))
                 if alike and len(bodies) > 1:  # on its way it meets the first
                     bodies[-1].when = bodies[0].when
                     apart = min(size) * rng.uniform(-0.25, 0.25, 2)
@@ -117,10 +118,11 @@ def turned(contours, angle):
     return [c @ matrix for c in contours]
 
 
-def draw_clip(rng, times, longest=320, most=6, alike=0.0):
+def draw_clip(rng, times, longest=320, most=6, alike=0.0, ways=WAYS):
     """One clip with a frame at each of `times` (from 0 on, in frames); `longest` bounds the sides' mean.
 
-    A share `alike` of clips, drawn for training, has objects that are easily taken for each other close together.
+    A share `alike` of clips, drawn for training, has objects that are easily taken for each other close together. `ways`
+    are the shares of the ways in which objects move.
     """
     width, height = canvas_size(rng, longest, 0.3)
     side = min(width, height)
@@ -128,7 +130,7 @@ def draw_clip(rng, times, longest=320, most=6, alike=0.0):
     ground = draw_ground(width + 2 * margin, height + 2 * margin, rng)
     speed = rng.choice([0.006, 0.015, 0.025])
     alike = alike > 0 and rng.random() < alike
-    bodies = make_bodies(int(rng.integers(2 if alike else 1, most + 1)), ground, times[-1] + 1, (width, height), speed, rng, alike)
+    bodies = make_bodies(int(rng.integers(2 if alike else 1, most + 1)), ground, times[-1] + 1, (width, height), speed, rng, alike, ways)
     camera = Camera(side, rng)
     smooth = rng.random() < 0.8
     blur = rng.uniform(0.4, 1.0) * (rng.random() < 0.2)
@@ -156,6 +158,12 @@ def draw_clip(rng, times, longest=320, most=6, alike=0.0):
     masks[masks.sum((2, 3)) < LEAST_VISIBLE] = False
     objects = [{"shape": b.shape, "colour": b.colour, "masks": m} for b, m in zip(bodies, masks)]
     return {"frames": pictures, "objects": objects}
+
+
+def clickable(clip):
+    """The objects that can be prompted on the first frame."""
+    height, width = clip["frames"][0].shape[:2]
+    return [i for i, o in enumerate(clip["objects"]) if o["masks"][0].sum() > 0.0015 * height * width]
 
 
 def clip_sheet(clips, columns=10, tile=128):

@@ -23,7 +23,7 @@ from pack_checkpoint import start_from
 from step import Step
 from train import Threads, save_objects, stop_requests
 from video_evaluation import measure_video
-from video_losses import mask_loss, window_losses, window_tensors
+from video_losses import mask_loss, window_backward, window_tensors
 from video_network import VideoForward, memory_parameters, start_memory
 
 WEIGHTS = {"video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.5}
@@ -114,10 +114,9 @@ def main():
         with torch.no_grad():
             features = video.features(step.net.backbone(data["pixels"]))
         rng = np.random.default_rng([options.seed, index, 13])
-        losses = window_losses(video, features, data, rng, float(np.interp(progress, [0.1, 0.3], [1.0, 0.1])))
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        sum(WEIGHTS[k] * v for k, v in losses.items()).backward()
+        losses = window_backward(video, features, data, rng, float(np.interp(progress, [0.1, 0.3], [1.0, 0.1])), WEIGHTS)
         torch.nn.utils.clip_grad_norm_(list(trained.values()), 1.0, foreach=True)
         for optimizer in optimizers:
             optimizer.step()
@@ -125,7 +124,7 @@ def main():
         warm += 1
         state["done"] += 1
         for k, v in losses.items():
-            sums.setdefault(k, []).append(float(v.detach()))
+            sums.setdefault(k, []).append(v)
         if state["done"] % 50 == 0:
             say({"progress": round(progress, 3), **{k: round(float(np.mean(v)), 4) for k, v in sums.items()}})
             sums = {}

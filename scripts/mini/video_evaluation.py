@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clips import draw_clip
+from clips import LEAST_VISIBLE, clickable, draw_clip
 
 SEED = 991211  # training uses [seed, window, 11], never this stream
 GONE_AFTER = 2  # frames that an object which left may still be found on
@@ -22,12 +22,6 @@ GONE_AFTER = 2  # frames that an object which left may still be found on
 def make_clips(count, frames, seed=SEED, longest=400):
     """`count` clips, the same for the same seed."""
     return [draw_clip(np.random.default_rng([seed, 5, i]), list(range(frames)), longest=longest) for i in range(count)]
-
-
-def clickable(clip):
-    """The objects that can be clicked on the first frame."""
-    height, width = clip["frames"][0].shape[:2]
-    return [i for i, o in enumerate(clip["objects"]) if o["masks"][0].sum() > 0.0015 * height * width]
 
 
 def measure_video(net, video, count, frames, kinds=("click", "mask"), seed=SEED + 1):
@@ -101,7 +95,7 @@ def write_clips(folder, count, frames, seed):
                 for o in clip["objects"]
             ],
         })
-    (folder / "clips.json").write_text(json.dumps({"seed": seed, "clips": entries}) + "\n")
+    (folder / "clips.json").write_text(json.dumps({"seed": seed, "leastVisible": LEAST_VISIBLE, "clips": entries}) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from object_losses import FAR, enlarged, first_prompts
 from video_network import ABSENT, Answer, kept
 
 CERTAIN = 10.0  # logits of true masks
+EASY = 0.6  # frames with less loss than that are backed through by lot,
+BY_LOT = 0.3  # this share of them, which then count so much more
+MISLED = 0.35  # of windows: for some frames an object is remembered as another one
 
 
 def true_answer(masks, visible, pointer):
@@ -62,54 +65,105 @@ def feature_loss(features, wanted, masks):
     return ((features - wanted).pow(2).mean(1, keepdim=True) * weight).sum() / weight.sum()
 
 
-def window_losses(video, features, data, rng, teach):
-    """Mean losses over the frames of a window.
+def frame_losses(video, now, conditioned, masks, quality, score, gold, visible):
+    """Losses of what was found on one frame; `now` are its coarse features."""
+    there = visible == 1
+    with torch.no_grad():
+        # Those of the frame with its true mask as a prompt.
+        wanted = video.plain(now) + mask_features(video, true_logits(gold, visible > 0))
+    losses = {"video_features": feature_loss(conditioned, wanted, gold)}
+    known = visible < 2  # hardly visible is neither; frames without the object are fewer, and count once more
+    if known.any():
+        entropy = F.binary_cross_entropy_with_logits(score[known, 0], there[known].float(), reduction="none")
+        gone = ~there[known]
+        losses["video_score"] = entropy.mean() + (entropy[gone].mean() if gone.any() else 0)
+    if there.any():
+        chosen = masks[torch.arange(len(masks)), 1 + quality[:, 1:].argmax(1)][there]
+        bce, dice = mask_terms(enlarged(chosen[:, None])[:, 0], gold[there], FAR)
+        losses["video_mask"], losses["video_dice"] = bce.mean(), dice.mean()
+    return losses
+
+
+def used(memory):
+    """A memory whose gradients stay with it, until `back_into` hands them on."""
+    return memory._replace(map=memory.map.detach().requires_grad_(), pointer=memory.pointer.detach().requires_grad_())
+
+
+def back_into(made, seen):
+    """Backward through what made a memory, with the gradients that later frames left in it."""
+    pairs = [(m, s.grad) for m, s in ((made.map, seen.map), (made.pointer, seen.pointer)) if s.grad is not None]
+    if pairs:
+        torch.autograd.backward(*zip(*pairs))
+
+
+def misled_frames(data, frames, rng):
+    """For which objects [N], and from which frame to which, memories will be those of the object before them, which is of
+    another kind: what is prompted must be found again, not what was taken for it."""
+    kinds = data["kinds"]
+    others = torch.tensor([kinds[i] != kinds[i - 1] for i in range(len(kinds))])
+    if rng.random() >= MISLED:
+        others[:] = False
+    start = int(rng.integers(1, max(2, frames - 2)))
+    return others & torch.from_numpy(rng.random(len(kinds)) < 0.6), start, start + int(rng.integers(1, 8))
+
+
+def window_backward(video, features, data, rng, teach, weights):
+    """Forward and backward through a window, frame by frame, so that no more than one frame's graph is held.
 
     features are fine, middle and coarse of all frames, data a window's arrays as tensors; `teach` is the share of
-    windows whose memories are made of true masks.
+    windows whose memories are made of true masks. Gives the mean losses over the frames, as numbers.
     """
     fine, middle, coarse = features
     count, frames = data["masks"].shape[:2]
-    times = data["times"]
+    times, rows = data["times"], torch.arange(count)
+    counted = data["visible"][:, 1 + data["given"] :]
+    scored, seen = int((counted < 2).any(0).sum()), int((counted == 1).any(0).sum())
+    terms = {"video_features": counted.shape[1], "video_score": scored, "video_mask": seen, "video_dice": seen}
+    sums = {}
 
     def at(t):
         return [f[t : t + 1].expand(count, -1, -1, -1) for f in (fine, middle, coarse)]
 
     kind = str(rng.choice(["click", "box", "mask"], p=[0.35, 0.25, 0.4]))
-    found = prompted_answer(video, *at(0), data, kind, rng)
-    memories = [video.remembered(coarse[:1].expand(count, -1, -1, -1), Answer(found.masks.detach(), found.score, found.pointer), times[0], True)]
+    made = [video.remembered(at(0)[2], prompted_answer(video, *at(0), data, kind, rng), times[0], True)]
+    memories = [used(made[0])]
     taught = rng.random() < teach
-    sums, terms = {}, 0
+    misled, wrong_from, wrong_to = misled_frames(data, frames, rng)
     for t in range(1, frames):
         gold, visible = data["masks"][:, t], data["visible"][:, t]
         now_fine, now_middle, now = at(t)
         given = t <= data["given"]
         conditioned = video.conditioned(now, memories, times[t])
         masks, quality, score, tokens = video.decoded(now_fine, now_middle, conditioned)
-        found = video.answer(masks, quality, score, tokens)
         if not given:
-            terms += 1
-            there = visible == 1
-            with torch.no_grad():
-                # Those of the frame with its true mask as a prompt.
-                wanted = video.plain(now) + mask_features(video, true_logits(gold, visible > 0))
-            here = {"video_features": feature_loss(conditioned, wanted, gold)}
-            known = visible < 2
-            if known.any():
-                here["video_score"] = F.binary_cross_entropy_with_logits(score[known, 0], there[known].float())
-            if there.any():
-                best = 1 + quality[:, 1:].argmax(1)
-                chosen = masks[torch.arange(count), best][there]
-                bce, dice = mask_terms(enlarged(chosen[:, None])[:, 0], gold[there], FAR)
-                here["video_mask"], here["video_dice"] = bce.mean(), dice.mean()
-            for name, value in here.items():
-                sums.setdefault(name, []).append(value)
-        answer = Answer(found.masks.detach(), found.score.detach(), found.pointer)
-        if given or taught:
-            pointer = torch.where((visible > 0)[:, None], video.tracker.object_pointer_proj(tokens[torch.arange(count), 1 + quality[:, 1:].argmax(1)]), video.tracker.no_object_pointer)
-            answer = true_answer(gold, visible > 0, pointer)
-        memories = kept([*memories, video.remembered(now, answer, times[t], False)], times[t])
-    return {name: torch.stack(values).mean() for name, values in sums.items()}
+            losses = frame_losses(video, now, conditioned, masks, quality, score, gold, visible)
+            loss = sum(weights[name] / terms[name] * value for name, value in losses.items())
+            easy = float(loss.detach()) * terms["video_features"] < EASY
+            if not easy:
+                loss.backward()
+            elif rng.random() < BY_LOT:
+                (loss / BY_LOT).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) / terms[name]
+        answer = video.answer(masks.detach(), quality.detach(), score.detach(), tokens.detach())
+        wrong = misled & (wrong_from <= t < wrong_to)
+        if given or taught or wrong.any():
+            best = 1 + quality[:, 1:].argmax(1)
+            pointer = torch.where((visible > 0)[:, None], video.tracker.object_pointer_proj(tokens[rows, best].detach()), video.tracker.no_object_pointer)
+            true = true_answer(gold, visible > 0, pointer)
+            if given or taught:
+                answer = true
+            answer = Answer(*(torch.where(wrong.view(-1, *(1,) * (a.ndim - 1)), b.roll(1, 0), a) for a, b in zip(answer, true)))
+        made.append(video.remembered(now, answer, times[t], False))
+        memories.append(used(made[-1]))
+        staying = {m.frame for m in kept(memories, times[t])}
+        for ready, spent in zip(made, memories):
+            if ready.frame not in staying:
+                back_into(ready, spent)
+        made, memories = ([m for m in pile if m.frame in staying] for pile in (made, memories))
+    for ready, spent in zip(made, memories):
+        back_into(ready, spent)
+    return sums
 
 
 def window_tensors(window):
@@ -118,7 +172,7 @@ def window_tensors(window):
         "pixels": torch.from_numpy(window["pixels"]).float().div_(127.5).sub_(1),
         "masks": torch.from_numpy(window["masks"]).float().div_(255),
         "visible": torch.from_numpy(window["visible"]), "boxes": torch.from_numpy(window["boxes"]),
-        "times": window["times"].tolist(), "given": window["given"],
+        "times": window["times"].tolist(), "given": window["given"], "kinds": window["kinds"],
     }
 
 

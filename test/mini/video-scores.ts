@@ -27,6 +27,9 @@ export interface Tally {
   surplus: number;
 }
 
+/** What was found on a frame. */
+type Found = Pick<FrameResult, "objects">;
+
 /** One object of a clip. */
 interface Track {
   readonly name: string;
@@ -82,7 +85,7 @@ interface Watched {
 }
 
 /** Counts all objects of a clip that were asked for by name: on every frame each is paired with at most one found. */
-export function watch(frames: readonly FrameResult[], objects: readonly Track[], tally: Tally): void {
+export function watch(frames: readonly Found[], objects: readonly Track[], tally: Tally): void {
   const all = objects.map(
     (object): Watched => ({ object, away: 0, wentOver: false, found: new Set(), lingers: new Set() }),
   );
@@ -133,13 +136,7 @@ function visible(
  * Counts a frame on which an object is not visible. An id that is on another object by then is no object that is still
  * found: it is a switch, one for the absence. (Where the other object had an id before, its own change of ids counts as well.)
  */
-function away(
-  watched: Watched,
-  frame: FrameResult,
-  objects: readonly Track[],
-  t: number,
-  tally: Tally,
-): void {
+function away(watched: Watched, frame: Found, objects: readonly Track[], t: number, tally: Tally): void {
   watched.away++;
   const mask = frame.objects.find(({ id }) => id === watched.lastId)?.mask;
   if (!mask?.area) return;
@@ -154,11 +151,7 @@ function away(
 }
 
 /** Pairs what was found under an object's name with it, best overlap first. */
-function pairUp(
-  frame: FrameResult,
-  objects: readonly Track[],
-  t: number,
-): Map<Track, { id: number; iou: number }> {
+function pairUp(frame: Found, objects: readonly Track[], t: number): Map<Track, { id: number; iou: number }> {
   const candidates = objects.flatMap((object) => {
     const gold = object.masks[t];
     if (!gold) return [];
