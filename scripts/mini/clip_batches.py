@@ -65,8 +65,7 @@ def eventful_clip(rng, times):
 
 def make_window(seed, index, frames, resolution):
     """Window number `index`: pixels uint8 [T, 3, R, R], masks uint8 coverage [N, T, S, S], visible [N, T] (2: hardly),
-    boxes [N, 4] on the first frame (centre, size, 0 to 1), times [T], given and kinds [N]. None where nothing can be
-    prompted."""
+    boxes [N, 4] on the first frame (centre, size, 0 to 1), times [T] and given. None where nothing can be prompted."""
     rng = np.random.default_rng([seed, index, 11])
     times, given = window(rng, frames)
     found = eventful_clip(rng, times)
@@ -87,7 +86,6 @@ def make_window(seed, index, frames, resolution):
     return {
         "pixels": np.stack([squash(f, resolution) for f in clip["frames"]]), "masks": masks, "visible": visible,
         "boxes": np.array(boxes, np.float32), "times": times, "given": given,
-        "kinds": [(clip["objects"][i]["shape"], clip["objects"][i]["colour"]) for i in chosen],
     }
 
 

@@ -12,9 +12,6 @@ from object_losses import FAR, enlarged, first_prompts
 from video_network import ABSENT, Answer, kept
 
 CERTAIN = 10.0  # logits of true masks
-EASY = 0.6  # frames with less loss than that are backed through by lot,
-BY_LOT = 0.3  # this share of them, which then count so much more
-MISLED = 0.35  # of windows: for some frames an object is remembered as another one
 
 
 def true_answer(masks, visible, pointer):
@@ -96,17 +93,6 @@ def back_into(made, seen):
         torch.autograd.backward(*zip(*pairs))
 
 
-def misled_frames(data, frames, rng):
-    """For which objects [N], and from which frame to which, memories will be those of the object before them, which is of
-    another kind: what is prompted must be found again, not what was taken for it."""
-    kinds = data["kinds"]
-    others = torch.tensor([kinds[i] != kinds[i - 1] for i in range(len(kinds))])
-    if rng.random() >= MISLED:
-        others[:] = False
-    start = int(rng.integers(1, max(2, frames - 2)))
-    return others & torch.from_numpy(rng.random(len(kinds)) < 0.6), start, start + int(rng.integers(1, 8))
-
-
 def window_backward(video, features, data, rng, teach, weights):
     """Forward and backward through a window, frame by frame, so that no more than one frame's graph is held.
 
@@ -128,7 +114,6 @@ def window_backward(video, features, data, rng, teach, weights):
     made = [video.remembered(at(0)[2], prompted_answer(video, *at(0), data, kind, rng), times[0], True)]
     memories = [used(made[0])]
     taught = rng.random() < teach
-    misled, wrong_from, wrong_to = misled_frames(data, frames, rng)
     for t in range(1, frames):
         gold, visible = data["masks"][:, t], data["visible"][:, t]
         now_fine, now_middle, now = at(t)
@@ -137,23 +122,14 @@ def window_backward(video, features, data, rng, teach, weights):
         masks, quality, score, tokens = video.decoded(now_fine, now_middle, conditioned)
         if not given:
             losses = frame_losses(video, now, conditioned, masks, quality, score, gold, visible)
-            loss = sum(weights[name] / terms[name] * value for name, value in losses.items())
-            easy = float(loss.detach()) * terms["video_features"] < EASY
-            if not easy:
-                loss.backward()
-            elif rng.random() < BY_LOT:
-                (loss / BY_LOT).backward()
+            sum(weights[name] / terms[name] * value for name, value in losses.items()).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / terms[name]
         answer = video.answer(masks.detach(), quality.detach(), score.detach(), tokens.detach())
-        wrong = misled & (wrong_from <= t < wrong_to)
-        if given or taught or wrong.any():
+        if given or taught:
             best = 1 + quality[:, 1:].argmax(1)
             pointer = torch.where((visible > 0)[:, None], video.tracker.object_pointer_proj(tokens[rows, best].detach()), video.tracker.no_object_pointer)
-            true = true_answer(gold, visible > 0, pointer)
-            if given or taught:
-                answer = true
-            answer = Answer(*(torch.where(wrong.view(-1, *(1,) * (a.ndim - 1)), b.roll(1, 0), a) for a, b in zip(answer, true)))
+            answer = true_answer(gold, visible > 0, pointer)
         made.append(video.remembered(now, answer, times[t], False))
         memories.append(used(made[-1]))
         staying = {m.frame for m in kept(memories, times[t])}
@@ -172,7 +148,7 @@ def window_tensors(window):
         "pixels": torch.from_numpy(window["pixels"]).float().div_(127.5).sub_(1),
         "masks": torch.from_numpy(window["masks"]).float().div_(255),
         "visible": torch.from_numpy(window["visible"]), "boxes": torch.from_numpy(window["boxes"]),
-        "times": window["times"].tolist(), "given": window["given"], "kinds": window["kinds"],
+        "times": window["times"].tolist(), "given": window["given"],
     }
 
 

@@ -45,7 +45,7 @@ const MEASURED_SEED = 991_211;
 /** Clips of another seed were never measured: they are held to the targets alone. */
 const SEED = Number(process.env.SAM3_TEST_CLIPS_SEED ?? MEASURED_SEED);
 const FRAMES = 60;
-/** All 30 take half an hour of processor time; the first few are enough to see that nothing broke. */
+/** All 30 take a quarter of an hour of processor time; the first few are enough to see that nothing broke. */
 const CLIPS = Number(process.env.SAM3_TEST_CLIPS ?? 6);
 
 const { tracker } = JSON.parse(readFileSync("models/mini/manifest.json", "utf8")) as {
