@@ -42,12 +42,12 @@ def events(clip, chosen):
     """How much happens to the chosen objects: how often they leave or return, and on what share of frames they meet others."""
     height, width = clip["frames"][0].shape[:2]
     around = np.ones((2 * max(1, round(NEAR * (height + width) / 2)) + 1,) * 2, np.uint8)
-    total = 0.0
+    everything, total = np.any([o["masks"] for o in clip["objects"]], axis=0), 0.0
     for i in chosen:
         own = clip["objects"][i]["masks"]
         there = own.any((1, 2))
         total += min(2, int((there[1:] != there[:-1]).sum()))
-        others = np.any([o["masks"] for j, o in enumerate(clip["objects"]) if j != i] or [np.zeros_like(own)], axis=0)
+        others = everything & ~own  # visible parts do not overlap
         total += np.mean([(cv2.dilate(m.astype(np.uint8), around).astype(bool) & o).any() for m, o in zip(own, others)])
     return total
 

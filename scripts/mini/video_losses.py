@@ -62,8 +62,8 @@ def feature_loss(features, wanted, masks):
     return ((features - wanted).pow(2).mean(1, keepdim=True) * weight).sum() / weight.sum()
 
 
-def frame_losses(video, now, conditioned, masks, quality, score, gold, visible):
-    """Losses of what was found on one frame; `now` are its coarse features."""
+def frame_losses(video, now, conditioned, masks, score, gold, visible):
+    """Losses of the masks [N, S / 2, S / 2] that were found on one frame; `now` are its coarse features."""
     there = visible == 1
     with torch.no_grad():
         # Those of the frame with its true mask as a prompt.
@@ -75,8 +75,7 @@ def frame_losses(video, now, conditioned, masks, quality, score, gold, visible):
         gone = ~there[known]
         losses["video_score"] = entropy.mean() + (entropy[gone].mean() if gone.any() else 0)
     if there.any():
-        chosen = masks[torch.arange(len(masks)), 1 + quality[:, 1:].argmax(1)][there]
-        bce, dice = mask_terms(enlarged(chosen[:, None])[:, 0], gold[there], FAR)
+        bce, dice = mask_terms(enlarged(masks[there, None])[:, 0], gold[there], FAR)
         losses["video_mask"], losses["video_dice"] = bce.mean(), dice.mean()
     return losses
 
@@ -86,11 +85,13 @@ def used(memory):
     return memory._replace(map=memory.map.detach().requires_grad_(), pointer=memory.pointer.detach().requires_grad_())
 
 
-def back_into(made, seen):
-    """Backward through what made a memory, with the gradients that later frames left in it."""
-    pairs = [(m, s.grad) for m, s in ((made.map, seen.map), (made.pointer, seen.pointer)) if s.grad is not None]
-    if pairs:
-        torch.autograd.backward(*zip(*pairs))
+def back_into(trail):
+    """Backward through what made memories, with the gradients that later frames left in them: pairs of a memory as it was
+    made, and as it was used."""
+    for made, seen in trail:
+        pairs = [(m, s.grad) for m, s in ((made.map, seen.map), (made.pointer, seen.pointer)) if s.grad is not None]
+        if pairs:
+            torch.autograd.backward(*zip(*pairs))
 
 
 def window_backward(video, features, data, rng, teach, weights):
@@ -111,34 +112,32 @@ def window_backward(video, features, data, rng, teach, weights):
         return [f[t : t + 1].expand(count, -1, -1, -1) for f in (fine, middle, coarse)]
 
     kind = str(rng.choice(["click", "box", "mask"], p=[0.35, 0.25, 0.4]))
-    made = [video.remembered(at(0)[2], prompted_answer(video, *at(0), data, kind, rng), times[0], True)]
-    memories = [used(made[0])]
+    made = video.remembered(at(0)[2], prompted_answer(video, *at(0), data, kind, rng), times[0], True)
+    trail = [(made, used(made))]
     taught = rng.random() < teach
     for t in range(1, frames):
         gold, visible = data["masks"][:, t], data["visible"][:, t]
         now_fine, now_middle, now = at(t)
         given = t <= data["given"]
-        conditioned = video.conditioned(now, memories, times[t])
+        conditioned = video.conditioned(now, [seen for _, seen in trail], times[t])
         masks, quality, score, tokens = video.decoded(now_fine, now_middle, conditioned)
+        best = 1 + quality[:, 1:].argmax(1)
         if not given:
-            losses = frame_losses(video, now, conditioned, masks, quality, score, gold, visible)
+            losses = frame_losses(video, now, conditioned, masks[rows, best], score, gold, visible)
             sum(weights[name] / terms[name] * value for name, value in losses.items()).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / terms[name]
-        answer = video.answer(masks.detach(), quality.detach(), score.detach(), tokens.detach())
         if given or taught:
-            best = 1 + quality[:, 1:].argmax(1)
             pointer = torch.where((visible > 0)[:, None], video.tracker.object_pointer_proj(tokens[rows, best].detach()), video.tracker.no_object_pointer)
             answer = true_answer(gold, visible > 0, pointer)
-        made.append(video.remembered(now, answer, times[t], False))
-        memories.append(used(made[-1]))
-        staying = {m.frame for m in kept(memories, times[t])}
-        for ready, spent in zip(made, memories):
-            if ready.frame not in staying:
-                back_into(ready, spent)
-        made, memories = ([m for m in pile if m.frame in staying] for pile in (made, memories))
-    for ready, spent in zip(made, memories):
-        back_into(ready, spent)
+        else:
+            answer = video.answer(masks.detach(), quality.detach(), score.detach(), tokens.detach())
+        made = video.remembered(now, answer, times[t], False)
+        trail.append((made, used(made)))
+        staying = {memory.frame for memory in kept([made for made, _ in trail], times[t])}
+        back_into([pair for pair in trail if pair[0].frame not in staying])
+        trail = [pair for pair in trail if pair[0].frame in staying]
+    back_into(trail)
     return sums
 
 

@@ -28,7 +28,7 @@ export interface Tally {
 }
 
 /** What was found on a frame. */
-type Found = Pick<FrameResult, "objects">;
+export type Found = Pick<FrameResult, "objects">;
 
 /** One object of a clip. */
 interface Track {
