@@ -11,23 +11,29 @@ from clips import RESTLESS, clickable, draw_clip
 OBJECTS = 4  # followed per window at most
 ALIKE = 0.5  # of windows: with objects that are easily taken for each other
 SHORT = 16  # frames that a window has at most to jump
+BRIEF = 0  # length of windows that always jump, and have only FOUND frames to be found
 DRAWN = 4  # clips of which the window with the most events is taken,
 AS_IT_COMES = 0.3  # but for this share of windows
 NEAR = 0.02  # of the sides' mean: objects closer than that meet
-GIVEN = 2  # frames after a gap whose memories are made of the true masks
+GIVEN = 6  # frames after a gap at most whose memories are given, not found: as many as are attended to
+FOUND = 3, 4
+LONGEST = 220, 300, 400  # bounds of the sides' mean
 
 
 def window(rng, frames):
     """Times of a window's frames, and how many frames after the first are given.
 
-    Half of the short windows jump after the first frame: the prompted frame of a long clip is far away, and what
-    happened since is known of the last frames only. Long windows show every frame or every second one.
+    Half of the short windows, and all BRIEF ones, jump after the first frame: the prompted frame of a long clip is far away,
+    and what happened since is known of the last frames only. Long windows show every frame or every second one.
     """
     step = int(rng.choice([1, 1, 2] if frames > SHORT else [1, 1, 2, 3]))
-    if frames > SHORT or rng.random() < 0.5:
+    if frames > SHORT or (frames != BRIEF and rng.random() < 0.5):
         return np.arange(frames) * step, 0
-    gap = int(rng.integers(8, 90))
-    return np.concatenate([[0], gap + np.arange(frames - 1) * step]), GIVEN
+    given, gap = int(rng.integers(1, GIVEN + 1)), int(rng.integers(1, 90))
+    if frames == BRIEF:
+        frames = 1 + given + int(rng.choice(FOUND))
+    given = min(given, frames - 3)
+    return np.concatenate([[0], gap + np.arange(frames - 1) * step]), given
 
 
 def chosen_objects(clip, rng):
@@ -56,7 +62,7 @@ def eventful_clip(rng, times):
     """A clip, and the objects of it to follow."""
     best, most = None, -1.0
     for _ in range(1 if rng.random() < AS_IT_COMES else DRAWN):
-        clip = draw_clip(rng, times.tolist(), longest=260, alike=ALIKE, ways=RESTLESS)
+        clip = draw_clip(rng, times.tolist(), longest=int(rng.choice(LONGEST)), alike=ALIKE, ways=RESTLESS)
         chosen = chosen_objects(clip, rng)
         if chosen and (happens := events(clip, chosen)) > most:
             best, most = (clip, chosen), happens
@@ -65,7 +71,7 @@ def eventful_clip(rng, times):
 
 def make_window(seed, index, frames, resolution):
     """Window number `index`: pixels uint8 [T, 3, R, R], masks uint8 coverage [N, T, S, S], visible [N, T] (2: hardly),
-    boxes [N, 4] on the first frame (centre, size, 0 to 1), times [T] and given. None where nothing can be prompted."""
+    boxes [N, 4] on the first frame (centre, size, 0 to 1), kinds [N], times [T] and given. None where nothing can be prompted."""
     rng = np.random.default_rng([seed, index, 11])
     times, given = window(rng, frames)
     found = eventful_clip(rng, times)
@@ -85,7 +91,8 @@ def make_window(seed, index, frames, resolution):
         boxes.append([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
     return {
         "pixels": np.stack([squash(f, resolution) for f in clip["frames"]]), "masks": masks, "visible": visible,
-        "boxes": np.array(boxes, np.float32), "times": times, "given": given,
+        "boxes": np.array(boxes, np.float32), "kinds": [f"{clip['objects'][i]['colour']} {clip['objects'][i]['shape']}" for i in chosen],
+        "times": times, "given": given,
     }
 
 

@@ -1,11 +1,15 @@
-"""Train mini's memory: following objects through clips, on everything else as it stands.
+"""Train mini's memory: following objects through clips, on a picture side that stays as it is.
 
-    python train_video.py --out FOLDER --minutes 60 [--seed 1] [--resume]
+    torchrun --nproc-per-node 2 train_video.py --out FOLDER --minutes 60 [--seed 1] [--resume] [--decoder]
 
 The last part of the recipe: goes on from FOLDER/checkpoint.pt of train_objects.py or from --init (with --resume from an
-earlier run of its own) and writes checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends it early). Only
-the parts learn that pictures do not use, so concepts and object prompts stay what they are. The export says that its
-memory is trained once objects are followed well enough.
+earlier run of its own) and writes checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends it early).
+Concepts do not change. Without --decoder only the parts learn that pictures do not use, so object prompts stay what they
+are, too. With it their mask decoder learns what is asked of it in clips, and is asked for objects in pictures in between. The
+export says that its memory is trained once objects are followed well enough.
+
+Every process (one thread each: that learns more than two threads in one) sees windows of its own; every SHARED steps their
+weights become the mean of all.
 """
 import argparse
 import json
@@ -15,23 +19,37 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as together
 
-from clip_batches import window_stream
+from batches import batch_stream
+from clip_batches import BRIEF, window_stream
 from model import build_model
+from object_losses import object_losses
 from optimizers import build_optimizers, rate_share, set_rate
 from pack_checkpoint import start_from
+from step import WEIGHTS as STEP_WEIGHTS
 from step import Step
-from train import Threads, save_objects, stop_requests
+from train import save_objects, stop_requests
+from train_objects import FRESH, Pool
 from video_evaluation import measure_video
 from video_losses import mask_loss, window_backward, window_tensors
-from video_network import VideoForward, memory_parameters, start_memory
+from video_network import VideoForward, attend_in_half, decoder_parameters, memory_parameters, start_memory
 
-WEIGHTS = {"video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.5}
+WEIGHTS = {
+    "video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.5, "video_quality": 1.0,
+    **{name: value for name, value in STEP_WEIGHTS.items() if name.startswith("object_")},
+}
 # Frames of a window, in turns. Eight are as many as it takes to use every row of the temporal table; attention to few
 # memories costs much less, and at first more windows teach more than more frames of one. What a track does with its own
-# mistakes is seen in long ones only: they come last (--long).
+# mistakes is seen in long ones only: they come last (--long), between brief ones that start in the middle of a mistake.
 LENGTHS = (5, 5, 8)
-LONG_LENGTHS = (8, 16, 8, 32, 8, 16, 8, 64)
+LONG_LENGTHS = (
+    BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 64,
+    BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 16,
+)
+DECODER_RATE = 0.4  # of the memory's: the decoder has learned before
+PICTURES, OBJECTS, EVERY = 3, 12, 2  # pictures and objects in them that the decoder is asked for between so many windows
+SHARED = 20  # steps
 GOOD = 0.75  # mean J of clicked objects from which the memory counts as trained
 CLIPS, LENGTH = 6, 30  # of a validation
 
@@ -53,7 +71,29 @@ def fit_masks(video, stream, steps=250, rate=3e-3):
     return round(float(np.mean(last)), 4)
 
 
-def main():
+class PicturesBetween:
+    """Objects in pictures, asked for between windows, so that the decoder forgets nothing."""
+
+    def __init__(self, step, seed, resolution):
+        self.step, self.pool = step, Pool(np.random.default_rng(seed))
+        self.stream = batch_stream(0, kind="objects", seed=5000 + seed, pictures=FRESH, prompts_each=1, resolution=resolution)
+
+    def backward(self, rng):
+        """Backward through the losses of a few pictures; them, as numbers."""
+        _, batch = next(self.stream)
+        with torch.no_grad():
+            self.pool.add(self.step.net.backbone(torch.from_numpy(batch["pixels"]).float().div_(127.5).sub_(1)), batch)
+        if not self.pool.kept:
+            return {}
+        tokens, data, first_iou, take_back = self.pool.draw(PICTURES)
+        cover = self.step.helpers.object_cover
+        losses = object_losses(self.step.objects, cover, tokens, data, rng, PICTURES, OBJECTS, corrections=1.0, first_iou=first_iou)
+        take_back()
+        sum(WEIGHTS[name] * value for name, value in losses.items()).backward()
+        return {"picture" + name[6:]: float(value.detach()) for name, value in losses.items()}
+
+
+def read_options():
     """Command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, required=True)
@@ -62,11 +102,47 @@ def main():
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--resume", action="store_true", help="go on with the memory in the checkpoint instead of a new one")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --resume)")
-    arguments.add_argument("--long", action="store_true", help="windows of 8 to 64 frames instead of 5 to 8")
+    arguments.add_argument("--long", action="store_true", help="windows of 16 to 64 frames and brief ones instead of 5 to 8")
     arguments.add_argument("--rate", type=float, default=1e-3)
-    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--decoder", action="store_true", help="let the mask decoder learn as well")
     arguments.add_argument("--validate-minutes", type=float, default=15)
-    options = arguments.parse_args()
+    return arguments.parse_args()
+
+
+def join_the_others():
+    """Meet the other processes that torchrun started, if any; this one's number."""
+    if "RANK" in os.environ:
+        together.init_process_group("gloo")
+    else:
+        together.init_process_group("gloo", store=together.HashStore(), rank=0, world_size=1)
+    return together.get_rank()
+
+
+def share(trained, ending):
+    """Weights become the mean of all processes'; whether any of them wants to end."""
+    wishes = torch.tensor([float(ending)])
+    together.all_reduce(wishes)
+    flat = torch.nn.utils.parameters_to_vector(trained).detach()
+    together.all_reduce(flat)
+    torch.nn.utils.vector_to_parameters(flat / together.get_world_size(), trained)
+    return wishes.item() > 0
+
+
+def what_learns(step, tracker, options):
+    """Named parameters and their rates: the memory's and, where asked for, the decoder's."""
+    memory = {n: p for n, p in memory_parameters(tracker) if not n.startswith("mask_downsample")}
+    if not options.decoder:
+        return [(memory, options.rate)]
+    cover = {f"cover.{n}": p for n, p in step.helpers.object_cover.named_parameters()}
+    return [(memory, options.rate), (dict(decoder_parameters(tracker)) | cover, options.rate * DECODER_RATE)]
+
+
+def main():
+    """One process of a run."""
+    options = read_options()
+    torch.set_num_threads(1)
+    rank = join_the_others()
+    seed = options.seed * 100 + rank
     saved = start_from(options.out, options.init)
     model = build_model(saved["resolution"])
     step = Step(model)
@@ -75,69 +151,78 @@ def main():
     video = VideoForward(step.objects)
     if not options.resume:
         start_memory(video.tracker, options.seed)
-    trained = {n: p.requires_grad_() for n, p in memory_parameters(video.tracker) if not n.startswith("mask_downsample")}
-    print(json.dumps({"trained": sum(p.numel() for p in trained.values())}), flush=True)
-    optimizers = build_optimizers(trained.items(), options.rate)
+    if torch.cpu._is_avx512_bf16_supported():
+        attend_in_half(video.tracker)
+    groups = what_learns(step, video.tracker, options)
+    trained = [p.requires_grad_() for learning, _ in groups for p in learning.values()]
+    optimizers = [o for learning, rate in groups for o in build_optimizers(learning.items(), rate)]
     state = {"done": 0, "drawn": 0, "J": 0.0, **(saved.get("video", {}) if options.resume else {})}
-    lengths = LONG_LENGTHS if options.long else LENGTHS
-    stream = window_stream(state["drawn"], options.seed, saved["resolution"], lengths)
-    if not options.resume:
-        print(json.dumps({"masks": fit_masks(video, stream)}), flush=True)
-    threads, began, sums = Threads(options.threads), time.time(), {}
+    stream = window_stream(state["drawn"], seed, saved["resolution"], LONG_LENGTHS if options.long else LENGTHS)
+    pictures = PicturesBetween(step, seed, saved["resolution"]) if options.decoder else None
     log = open(options.out / "log" / "video.jsonl", "a", buffering=1)
-    stop = stop_requests()
+    began, sums, stop = time.time(), {}, stop_requests()
 
     def say(content):
-        line = {"step": state["done"], "minutes": round((time.time() - began) / 60, 1), **content}
-        log.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        if rank == 0:
+            line = {"step": state["done"], "minutes": round((time.time() - began) / 60, 1), **content}
+            log.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
 
     def save():
-        saved["video"] = state
-        save_objects(saved, model, step, options.out, memory_trained=state["J"] >= GOOD)
+        if rank == 0:
+            saved["video"] = state
+            save_objects(saved, model, step, options.out, memory_trained=state["J"] >= GOOD)
 
     def validate():
-        torch.set_num_threads(1)
-        scores = measure_video(step.net, video, CLIPS, LENGTH)
-        state["J"] = scores["click"]["J"]
-        say({"validation": scores})
+        if rank == 0:
+            scores = measure_video(step.net, video, CLIPS, LENGTH)
+            state["J"] = scores["click"]["J"]
+            say({"validation": scores})
 
+    say({"trained": sum(p.numel() for p in trained)})
+    if not options.resume:
+        say({"masks": fit_masks(video, stream)})
     saved_at = validated_at = began
-    warm = 0
-    while (spent := (time.time() - began) / 60 / options.minutes) < 1 and not stop:
-        progress = options.start_progress + (1 - options.start_progress) * spent
+    steps = 0
+    while True:
+        spent = (time.time() - began) / 60 / options.minutes
+        if steps % SHARED == 0:
+            if share(trained, spent >= 1 or bool(stop)):
+                break
+            if time.time() - validated_at > 60 * options.validate_minutes:
+                validate()
+                validated_at = time.time()
+            if time.time() - saved_at > 300:
+                save()
+                saved_at = time.time()
+        progress = options.start_progress + (1 - options.start_progress) * min(1, spent)
         index, window = next(stream)
-        state["drawn"] = index + 1
         data = window_tensors(window)
-        set_rate(optimizers, rate_share(progress, warm, hold=0.4))
-        threads.before()
-        with torch.no_grad():
-            features = video.features(step.net.backbone(data["pixels"]))
-        rng = np.random.default_rng([options.seed, index, 13])
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
+        set_rate(optimizers, rate_share(progress, steps, hold=0.4))
+        with torch.no_grad():
+            features = video.features(step.net.backbone(data["pixels"]))
+        rng = np.random.default_rng([seed, index, 13])
         losses = window_backward(video, features, data, rng, float(np.interp(progress, [0.1, 0.3], [1.0, 0.1])), WEIGHTS)
-        torch.nn.utils.clip_grad_norm_(list(trained.values()), 1.0, foreach=True)
+        if pictures and steps % EVERY == 0:
+            losses |= pictures.backward(rng)
+        for learning, _ in groups:
+            torch.nn.utils.clip_grad_norm_(learning.values(), 1.0, foreach=True)
         for optimizer in optimizers:
             optimizer.step()
-        threads.after()
-        warm += 1
+        steps += 1
         state["done"] += 1
+        state["drawn"] = index + 1
         for k, v in losses.items():
             sums.setdefault(k, []).append(v)
-        if state["done"] % 50 == 0:
+        if steps % 100 == 0:
             say({"progress": round(progress, 3), **{k: round(float(np.mean(v)), 4) for k, v in sums.items()}})
             sums = {}
-        if time.time() - validated_at > 60 * options.validate_minutes:
-            validate()
-            validated_at = time.time()
-        if time.time() - saved_at > 300:
-            save()
-            saved_at = time.time()
     save()
     validate()
     save()
-    os._exit(0)  # the drawing process waits for nothing
+    os._exit(0)  # the drawing processes wait for nothing
 
 
 if __name__ == "__main__":

@@ -8,16 +8,54 @@ import torch
 import torch.nn.functional as F
 
 from losses import mask_terms
-from object_losses import FAR, enlarged, first_prompts
+from object_losses import FAR, answer_losses, enlarged, first_prompts
 from video_network import ABSENT, Answer, kept
 
 CERTAIN = 10.0  # logits of true masks
+MISLED = 0.6  # of windows with given frames: some objects are remembered as something else on the last of them
+MISTAKES = {"other": 0.6, "both": 0.1, "absent": 0.15, "moved": 0.15}
+PICTURES = 6  # objects of a window that are prompted anew on some frame, as in a picture
+FEWEST = 30  # cells of a mask to be prompted on
 
 
-def true_answer(masks, visible, pointer):
-    """What a perfect answer would have been: coverage [N, S, S] on a frame."""
-    score = torch.where(visible, CERTAIN, -CERTAIN)[:, None]
-    return Answer(torch.where(visible[:, None, None, None], true_logits(masks, visible), ABSENT), score, pointer)
+def told(video, fine, middle, coarse, masks, visible):
+    """Answer as if coverage [N, S, S] had been found on a frame, where visible [N]: the pointer is that of the mask as a prompt."""
+    logits = true_logits(masks, visible)
+    with torch.no_grad():
+        _, quality, _, tokens = video.decoded(fine, middle, video.plain(coarse), mask=logits)
+    best = 1 + quality[:, 1:].argmax(1)
+    pointer = video.tracker.object_pointer_proj(tokens[torch.arange(len(best)), best])
+    there = visible[:, None]
+    return Answer(
+        torch.where(there[..., None, None], logits, ABSENT), torch.where(there, CERTAIN, -CERTAIN),
+        torch.where(there, pointer, video.tracker.no_object_pointer), visible,
+    )
+
+
+def given_masks(data, rng):
+    """Coverage [N, G, S, S] and visible bool [N, G] that the frames after the first are remembered with: the truth, but in
+    a share of windows some objects are taken for something else on the last ones. What was prompted must be found again."""
+    frames = slice(1, 1 + data["given"])
+    true, seen, kinds = data["masks"][:, frames], data["visible"][:, frames] > 0, data["kinds"]
+    masks, visible = true.clone(), seen.clone()
+    if rng.random() >= MISLED or not data["given"]:
+        return masks, visible
+    for i in range(len(masks)):
+        mistake = str(rng.choice(list(MISTAKES), p=list(MISTAKES.values())))
+        wrong = slice(data["given"] - int(rng.integers(1, data["given"] + 1)), None)
+        others = [j for j in range(len(masks)) if kinds[j] != kinds[i]]
+        if rng.random() < 0.35 or (mistake in ("other", "both") and not others):
+            continue
+        if mistake == "absent":
+            visible[i, wrong] = False
+        elif mistake == "moved":
+            by = rng.integers(-true.shape[-1] // 5, true.shape[-1] // 5 + 1, 2).tolist()
+            masks[i, wrong] = true[i, wrong].roll(by, (-2, -1))
+        else:
+            j = int(rng.choice(others))
+            masks[i, wrong] = true[j, wrong] if mistake == "other" else torch.maximum(true[i, wrong], true[j, wrong])
+            visible[i, wrong] = seen[j, wrong] if mistake == "other" else seen[i, wrong] | seen[j, wrong]
+    return masks, visible
 
 
 def prompted_answer(video, fine, middle, coarse, data, kind, rng):
@@ -26,11 +64,42 @@ def prompted_answer(video, fine, middle, coarse, data, kind, rng):
     if kind == "mask":
         size = (video.objects.resolution,) * 2
         return video.given(fine, middle, coarse, F.interpolate(gold[:, None], size, mode="bilinear", align_corners=False)[:, 0] > 0.5)
-    cell = video.objects.resolution / gold.shape[-1]
-    places, labels = first_prompts((gold > 0.5).numpy(), data["boxes"].numpy(), kind, rng, cell)
-    points = (torch.from_numpy(places) + 0.5) * cell - 0.5
-    found = video.decoded(fine, middle, video.plain(coarse), points, torch.from_numpy(labels))
+    with torch.no_grad():
+        found = video.decoded(fine, middle, video.plain(coarse), *prompts(video, gold, data["boxes"], kind, rng))
     return video.answer(*found, single=kind == "box")
+
+
+def prompts(video, gold, boxes, kind, rng):
+    """Points and labels of a click or a box for coverage [N, S, S]."""
+    cell = video.objects.resolution / gold.shape[-1]
+    places, labels = first_prompts((gold > 0.5).numpy(), boxes.numpy(), kind, rng, cell)
+    return (torch.from_numpy(places) + 0.5) * cell - 0.5, torch.from_numpy(labels)
+
+
+def box_of(mask):
+    """Centre and size, 0 to 1, of a mask bool [S, S]."""
+    size = len(mask)
+    ys, xs = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    x1, x2, y1, y2 = xs[0] / size, (xs[-1] + 1) / size, ys[0] / size, (ys[-1] + 1) / size
+    return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+
+
+def picture_losses(video, features, data, rng):
+    """Losses of clicks and boxes on frames of a window, each as if it were a picture: of objects that are hidden in part first."""
+    solid = data["masks"] > 0.5
+    areas = solid.sum((2, 3))
+    shares = (areas / areas.amax(1, keepdim=True).clamp(min=1)).numpy() * rng.uniform(0.2, 1, areas.shape)
+    shares[areas.numpy() < FEWEST] = 9
+    pairs = [divmod(int(at), areas.shape[1]) for at in np.argsort(shares, axis=None)[:PICTURES] if shares.flat[at] < 9]
+    if not pairs:
+        return {}
+    gold = torch.stack([data["masks"][i, t] for i, t in pairs])
+    boxes = torch.stack([box_of(solid[i, t]) for i, t in pairs])
+    kind = str(rng.choice(["click", "box"], p=[0.7, 0.3]))
+    fine, middle, coarse = [f[[t for _, t in pairs]] for f in features]
+    masks, quality, score, _ = video.decoded(fine, middle, video.plain(coarse), *prompts(video, gold, boxes, kind, rng))
+    losses, _ = answer_losses(masks, quality, gold)
+    return losses | {"object_score": F.binary_cross_entropy_with_logits(score, torch.ones_like(score))}
 
 
 def true_logits(masks, visible):
@@ -62,20 +131,28 @@ def feature_loss(features, wanted, masks):
     return ((features - wanted).pow(2).mean(1, keepdim=True) * weight).sum() / weight.sum()
 
 
-def frame_losses(video, now, conditioned, masks, score, gold, visible):
-    """Losses of the masks [N, S / 2, S / 2] that were found on one frame; `now` are its coarse features."""
+def frame_losses(video, now, conditioned, masks, quality, score, gold, visible):
+    """Losses of what was found on one frame; `now` are its coarse features."""
     there = visible == 1
+    best = 1 + quality[:, 1:].argmax(1)
+    chosen = enlarged(masks[torch.arange(len(masks)), best][:, None])[:, 0]
     with torch.no_grad():
         # Those of the frame with its true mask as a prompt.
         wanted = video.plain(now) + mask_features(video, true_logits(gold, visible > 0))
-    losses = {"video_features": feature_loss(conditioned, wanted, gold)}
-    known = visible < 2  # hardly visible is neither; frames without the object are fewer, and count once more
+        solid, answered = gold[:, None] > 0.5, enlarged(masks) > 0
+        iou = (answered & solid).sum((2, 3)) / (answered | solid).sum((2, 3)).clamp(min=1)
+    losses = {
+        "video_features": feature_loss(conditioned, wanted, gold),
+        # What was taken for something else is not what was asked for, however good its outline.
+        "video_quality": (quality[:, 1:] - iou[:, 1:]).abs().mean(),
+    }
+    known = visible < 2  # hardly visible is neither; frames without the object are fewer, and count twice more
     if known.any():
         entropy = F.binary_cross_entropy_with_logits(score[known, 0], there[known].float(), reduction="none")
         gone = ~there[known]
-        losses["video_score"] = entropy.mean() + (entropy[gone].mean() if gone.any() else 0)
+        losses["video_score"] = entropy.mean() + (2 * entropy[gone].mean() if gone.any() else 0)
     if there.any():
-        bce, dice = mask_terms(enlarged(masks[there, None])[:, 0], gold[there], FAR)
+        bce, dice = mask_terms(chosen[there], gold[there], FAR)
         losses["video_mask"], losses["video_dice"] = bce.mean(), dice.mean()
     return losses
 
@@ -102,39 +179,44 @@ def window_backward(video, features, data, rng, teach, weights):
     """
     fine, middle, coarse = features
     count, frames = data["masks"].shape[:2]
-    times, rows = data["times"], torch.arange(count)
+    times = data["times"]
     counted = data["visible"][:, 1 + data["given"] :]
     scored, seen = int((counted < 2).any(0).sum()), int((counted == 1).any(0).sum())
-    terms = {"video_features": counted.shape[1], "video_score": scored, "video_mask": seen, "video_dice": seen}
+    terms = {"video_score": scored, "video_mask": seen, "video_dice": seen}
     sums = {}
+
+    def backward(losses, every=1):
+        parts = {name: value / terms.get(name, every) for name, value in losses.items()}
+        sum(weights[name] * value for name, value in parts.items()).backward()
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
 
     def at(t):
         return [f[t : t + 1].expand(count, -1, -1, -1) for f in (fine, middle, coarse)]
 
-    kind = str(rng.choice(["click", "box", "mask"], p=[0.35, 0.25, 0.4]))
+    if of_pictures := picture_losses(video, features, data, rng):
+        backward(of_pictures)
+    kind = str(rng.choice(["click", "box", "mask"], p=[0.5, 0.2, 0.3]))
     made = video.remembered(at(0)[2], prompted_answer(video, *at(0), data, kind, rng), times[0], True)
     trail = [(made, used(made))]
     taught = rng.random() < teach
+    given, given_there = given_masks(data, rng)
     for t in range(1, frames):
         gold, visible = data["masks"][:, t], data["visible"][:, t]
         now_fine, now_middle, now = at(t)
-        given = t <= data["given"]
-        conditioned = video.conditioned(now, [seen for _, seen in trail], times[t])
-        masks, quality, score, tokens = video.decoded(now_fine, now_middle, conditioned)
-        best = 1 + quality[:, 1:].argmax(1)
-        if not given:
-            losses = frame_losses(video, now, conditioned, masks[rows, best], score, gold, visible)
-            sum(weights[name] / terms[name] * value for name, value in losses.items()).backward()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / terms[name]
-        if given or taught:
-            pointer = torch.where((visible > 0)[:, None], video.tracker.object_pointer_proj(tokens[rows, best].detach()), video.tracker.no_object_pointer)
-            answer = true_answer(gold, visible > 0, pointer)
+        if t <= data["given"]:
+            answer = told(video, now_fine, now_middle, now, given[:, t - 1], given_there[:, t - 1])
         else:
-            answer = video.answer(masks.detach(), quality.detach(), score.detach(), tokens.detach())
+            conditioned = video.conditioned(now, [seen for _, seen in trail], times[t])
+            masks, quality, score, tokens = video.decoded(now_fine, now_middle, conditioned)
+            backward(frame_losses(video, now, conditioned, masks, quality, score, gold, visible), counted.shape[1])
+            if taught:
+                answer = told(video, now_fine, now_middle, now, gold, visible > 0)
+            else:
+                answer = video.answer(masks.detach(), quality.detach(), score.detach(), tokens.detach())
         made = video.remembered(now, answer, times[t], False)
         trail.append((made, used(made)))
-        staying = {memory.frame for memory in kept([made for made, _ in trail], times[t])}
+        staying = {memory.frame for memory in kept([made for made, _ in trail])}
         back_into([pair for pair in trail if pair[0].frame not in staying])
         trail = [pair for pair in trail if pair[0].frame in staying]
     back_into(trail)
@@ -147,7 +229,7 @@ def window_tensors(window):
         "pixels": torch.from_numpy(window["pixels"]).float().div_(127.5).sub_(1),
         "masks": torch.from_numpy(window["masks"]).float().div_(255),
         "visible": torch.from_numpy(window["visible"]), "boxes": torch.from_numpy(window["boxes"]),
-        "times": window["times"].tolist(), "given": window["given"],
+        "times": window["times"].tolist(), "given": window["given"], "kinds": window["kinds"],
     }
 
 
@@ -163,5 +245,5 @@ def follow(video, features_of, frames, data, kind, rng):
         else:
             found = video.answer(*video.decoded(now[0], now[1], video.conditioned(now[2], memories, t)))
         answers.append(found.masks[:, 0])
-        memories = kept([*memories, video.remembered(now[2], found, t, t == 0)], t)
+        memories = kept([*memories, video.remembered(now[2], found, t, t == 0)])
     return torch.stack(answers, 1)

@@ -3,16 +3,20 @@
 The modules are those of transformers' Sam3TrackerVideoModel; the loop is that of `docs/bundle.md`, for several objects
 at once, all of which were prompted on the same frame (`check_forward.py` compares).
 """
+import copy
 import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoRoPEAttention
 
 MEMORIES, POINTERS = 7, 16  # memory maps and object pointers attended to at most, the prompted frame's included
 MASK_SCALE, MASK_BIAS = 20.0, -10.0  # of masks to be remembered
 ABSENT = -1024.0  # mask logit where there is no object
+SURE = 0.01  # effective IoU from which a frame is remembered: SAM 3's memory selection
 PARTS = (
     "memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
     "memory_temporal_positional_encoding", "no_object_pointer", "occlusion_spatial_embedding_parameter", "mask_downsample",
@@ -20,25 +24,49 @@ PARTS = (
 
 
 class Memory(NamedTuple):
-    """Of all objects on one frame: map [N, g*g, 64], pointer [N, C], the frame's number, whether it was prompted."""
+    """Of all objects on one frame: map [N, g*g, 64], pointer [N, C], the frame's number, whether it was prompted, and
+    which objects were surely there, bool [N]."""
 
     map: Tensor
     pointer: Tensor
     frame: int
     prompted: bool
+    sure: Tensor
 
 
 class Answer(NamedTuple):
-    """Of all objects on one frame: mask logits [N, 1, 4g, 4g], object score logits [N, 1], pointer [N, C]."""
+    """Of all objects on one frame: mask logits [N, 1, 4g, 4g], object score logits [N, 1], pointer [N, C], sure bool [N]."""
 
     masks: Tensor
     score: Tensor
     pointer: Tensor
+    sure: Tensor
+
+
+def half_attention(module, query, key, value, attention_mask, scaling, **_):
+    """Attention without mask or dropout in bfloat16, for training on processors that multiply it twice as fast."""
+    query, key, value = (x.bfloat16() for x in (query * scaling, key, value))
+    weights = (query @ key.transpose(-1, -2)).softmax(-1)
+    return (weights @ value).float().transpose(1, 2), None
+
+
+def attend_in_half(tracker):
+    """Let the memory attention compute in bfloat16 from now on."""
+    ALL_ATTENTION_FUNCTIONS.register("mini_half", half_attention)
+    for module in tracker.memory_attention.modules():
+        if isinstance(module, Sam3TrackerVideoRoPEAttention):
+            module.config = copy.copy(module.config)
+            module.config._attn_implementation = "mini_half"
 
 
 def memory_parameters(tracker):
     """The parameters that only video needs: (name, parameter)."""
     return [(name, p) for name, p in tracker.named_parameters() if name.split(".")[0] in PARTS]
+
+
+def decoder_parameters(tracker):
+    """Those of the mask decoder, but for what belongs to a frame's features: (name, parameter)."""
+    return [(n, p) for n, p in tracker.mask_decoder.named_parameters() if not n.startswith("conv_s")]
 
 
 @torch.no_grad()
@@ -115,21 +143,33 @@ class VideoForward(nn.Module):
         """Features of a frame that stands alone."""
         return coarse + self.tracker.no_memory_embedding.view(1, -1, 1, 1)
 
-    def conditioned(self, coarse, memories, frame, longest=POINTERS):
+    def conditioned(self, coarse, memories, frame, longest=POINTERS, selection=True):
         """Features [N, C, g, g] of a frame, conditioned on memories; coarse without `no_memory_embedding`.
 
-        longest is the number of pointers attended to at most, fewer in clips known to be shorter.
+        longest is the number of pointers attended to at most, fewer in clips known to be shorter. With selection every
+        object attends to the frames on which it was surely there, as the package does unless told otherwise.
         """
-        maps, places, pointers, times = [], [], [], []
+        groups = {}
+        for i in range(len(coarse)):
+            newest = newest_of(memories, longest - 1, i if selection else None)
+            groups.setdefault(tuple(m.frame for m in newest), (newest, []))[1].append(i)
+        if len(groups) == 1:
+            return self._attended(coarse, memories, newest, slice(None), frame, longest, selection)
+        out = torch.empty_like(coarse)
+        for newest, rows in groups.values():
+            out[rows] = self._attended(coarse[rows], memories, newest, rows, frame, longest, selection)
+        return out
+
+    def _attended(self, coarse, memories, newest, rows, frame, longest, selection):
+        """`conditioned` of objects that attend to the same frames: the prompted one and the newest."""
         table = self.tracker.memory_temporal_positional_encoding.flatten(1)
-        for memory in memories:
-            age = frame - memory.frame
-            if memory.prompted or age < MEMORIES:
-                maps.append(memory.map)
-                places.append(self.there + table[MEMORIES - 1 if memory.prompted else age - 1])
-            if memory.prompted or age < longest:
-                pointers.append(memory.pointer.unflatten(1, (-1, self.tracker.mem_dim)))
-                times.append(age / (longest - 1))
+        prompted = [m for m in memories if m.prompted]
+        maps = [m.map[rows] for m in (*prompted, *newest[: MEMORIES - 1])]
+        places = [self.there + table[row] for row in (*[MEMORIES - 1] * len(prompted), *range(len(maps) - len(prompted)))]
+        lending = newest[:-1] if selection else newest  # as in the official code the oldest lends no pointer
+        pointers = [m.pointer[rows].unflatten(1, (-1, self.tracker.mem_dim)) for m in (*prompted, *lending[: longest - 1])]
+        oldest = longest - 1
+        times = [*[(frame - m.frame) / oldest for m in prompted], *[(k + 1) / oldest for k in range(len(pointers) - len(prompted))]]
         count, width = coarse.shape[:2]
         split = pointers[0].shape[1]
         when = self.tracker.temporal_positional_encoding_projection_layer(ages(torch.tensor(times), width))
@@ -156,7 +196,8 @@ class VideoForward(nn.Module):
         best = torch.zeros(len(masks), dtype=torch.long) if single else 1 + quality[:, 1:].argmax(1)
         there = score > 0
         pointer = torch.where(there, self.tracker.object_pointer_proj(tokens[rows, best]), self.tracker.no_object_pointer)
-        return Answer(torch.where(there[..., None, None], masks[rows, best][:, None], ABSENT), score, pointer)
+        sure = ((2 * score[:, 0].sigmoid() - 1) * quality[rows, best] > SURE) & there[:, 0]
+        return Answer(torch.where(there[..., None, None], masks[rows, best][:, None], ABSENT), score, pointer, sure)
 
     def given(self, fine, middle, coarse, masks):
         """Masks bool [N, R, R] taken as they are, as the answer on their frame; coarse without `no_memory_embedding`."""
@@ -165,9 +206,11 @@ class VideoForward(nn.Module):
         there = solid.flatten(1).any(1, keepdim=True)
         low = F.interpolate(solid * MASK_SCALE + MASK_BIAS, (side, side), mode="bilinear", align_corners=False, antialias=True)
         prompt = F.interpolate(self.tracker.mask_downsample(solid), (side, side), mode="bilinear", align_corners=False, antialias=True)
-        found = self.answer(*self.decoded(fine, middle, coarse, mask=prompt))
+        with torch.no_grad():
+            decoded = self.decoded(fine, middle, coarse, mask=prompt)
+        found = self.answer(*decoded)
         pointer = torch.where(there, found.pointer, self.tracker.no_object_pointer)
-        return Answer(low, there * MASK_SCALE + MASK_BIAS, pointer)
+        return Answer(low, there * MASK_SCALE + MASK_BIAS, pointer, there[:, 0])
 
     def scaled(self, masks, prompted):
         """Mask logits [N, 1, 4g, 4g] as the memory encoder takes them."""
@@ -181,9 +224,20 @@ class VideoForward(nn.Module):
         """A frame's memory; coarse without `no_memory_embedding`."""
         made, _ = self.tracker.memory_encoder(coarse, self.scaled(answer.masks, prompted))
         made = made + (answer.score <= 0).float()[..., None, None] * self.tracker.occlusion_spatial_embedding_parameter[..., None, None]
-        return Memory(made.flatten(2).transpose(1, 2), answer.pointer, frame, prompted)
+        return Memory(made.flatten(2).transpose(1, 2), answer.pointer, frame, prompted, answer.sure)
 
 
-def kept(memories, frame):
-    """Those a later frame than `frame` can still need."""
-    return [m for m in memories if m.prompted or frame + 1 - m.frame < POINTERS]
+def newest_of(memories, most, row=None):
+    """The newest memories, newest first: with a row those on which that object was surely there and the last of all."""
+    tracked = [m for m in reversed(memories) if not m.prompted]
+    if row is None:
+        return tracked[:most]
+    sure = [m for m in tracked if m.sure[row]][:most]
+    return sure if not tracked or (sure and sure[0] is tracked[0]) else [tracked[0], *sure]
+
+
+def kept(memories):
+    """Those a later frame can still need."""
+    rows = range(len(memories[0].sure))
+    needed = {m.frame for row in rows for m in newest_of(memories, POINTERS - 1, row)}
+    return [m for m in memories if m.prompted or m.frame in needed]
