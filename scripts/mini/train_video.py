@@ -204,7 +204,8 @@ def main():
         with torch.no_grad():
             features = video.features(step.net.backbone(data["pixels"]))
         rng = np.random.default_rng([seed, index, 13])
-        losses = window_backward(video, features, data, rng, float(np.interp(progress, [0.1, 0.3], [1.0, 0.1])), WEIGHTS)
+        teach = float(np.interp(progress, [0.1, 0.3], [1.0, 0.1]))
+        losses = window_backward(video, features, data, rng, teach, WEIGHTS, with_pictures=options.decoder)
         if pictures and steps % EVERY == 0:
             losses |= pictures.backward(rng)
         for learning, _ in groups:

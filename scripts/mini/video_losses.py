@@ -12,7 +12,8 @@ from object_losses import FAR, answer_losses, enlarged, first_prompts
 from video_network import ABSENT, Answer, kept
 
 CERTAIN = 10.0  # logits of true masks
-MISLED = 0.6  # of windows with given frames: some objects are remembered as something else on the last of them
+MISLED = 0.6  # of windows with given frames: some objects are remembered as something else on the last of them,
+SPARED = 0.35  # but this share of objects is not
 MISTAKES = {"other": 0.6, "both": 0.1, "absent": 0.15, "moved": 0.15}
 PICTURES = 6  # objects of a window that are prompted anew on some frame, as in a picture
 FEWEST = 30  # cells of a mask to be prompted on
@@ -44,7 +45,7 @@ def given_masks(data, rng):
         mistake = str(rng.choice(list(MISTAKES), p=list(MISTAKES.values())))
         wrong = slice(data["given"] - int(rng.integers(1, data["given"] + 1)), None)
         others = [j for j in range(len(masks)) if kinds[j] != kinds[i]]
-        if rng.random() < 0.35 or (mistake in ("other", "both") and not others):
+        if rng.random() < SPARED or (mistake in ("other", "both") and not others):
             continue
         if mistake == "absent":
             visible[i, wrong] = False
@@ -89,8 +90,8 @@ def picture_losses(video, features, data, rng):
     solid = data["masks"] > 0.5
     areas = solid.sum((2, 3))
     shares = (areas / areas.amax(1, keepdim=True).clamp(min=1)).numpy() * rng.uniform(0.2, 1, areas.shape)
-    shares[areas.numpy() < FEWEST] = 9
-    pairs = [divmod(int(at), areas.shape[1]) for at in np.argsort(shares, axis=None)[:PICTURES] if shares.flat[at] < 9]
+    shares[areas.numpy() < FEWEST] = np.inf
+    pairs = [divmod(int(at), areas.shape[1]) for at in np.argsort(shares, axis=None)[:PICTURES] if shares.flat[at] < np.inf]
     if not pairs:
         return {}
     gold = torch.stack([data["masks"][i, t] for i, t in pairs])
@@ -171,11 +172,12 @@ def back_into(trail):
             torch.autograd.backward(*zip(*pairs))
 
 
-def window_backward(video, features, data, rng, teach, weights):
+def window_backward(video, features, data, rng, teach, weights, with_pictures=False):
     """Forward and backward through a window, frame by frame, so that no more than one frame's graph is held.
 
     features are fine, middle and coarse of all frames, data a window's arrays as tensors; `teach` is the share of
-    windows whose memories are made of true masks. Gives the mean losses over the frames, as numbers.
+    windows whose memories are made of true masks. With pictures its frames are asked for as such, too, which only the
+    decoder learns from. Gives the mean losses over the frames, as numbers.
     """
     fine, middle, coarse = features
     count, frames = data["masks"].shape[:2]
@@ -194,7 +196,7 @@ def window_backward(video, features, data, rng, teach, weights):
     def at(t):
         return [f[t : t + 1].expand(count, -1, -1, -1) for f in (fine, middle, coarse)]
 
-    if of_pictures := picture_losses(video, features, data, rng):
+    if with_pictures and (of_pictures := picture_losses(video, features, data, rng)):
         backward(of_pictures)
     kind = str(rng.choice(["click", "box", "mask"], p=[0.5, 0.2, 0.3]))
     made = video.remembered(at(0)[2], prompted_answer(video, *at(0), data, kind, rng), times[0], True)
