@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from batches import MASK_CELLS, hand_over, squash, squash_mask
-from clips import RESTLESS, clickable, draw_clip
+from clips import RESTLESS, box_of, clickable, draw_clip
 
 OBJECTS = 4  # followed per window at most
 ALIKE = 0.5  # of windows: with objects that are easily taken for each other
@@ -78,17 +78,11 @@ def make_window(seed, index, frames, resolution):
     if found is None:
         return None
     clip, chosen = found
-    height, width = clip["frames"][0].shape[:2]
     size = resolution // 12 * MASK_CELLS
     masks = np.stack([[squash_mask(m, size) for m in clip["objects"][i]["masks"]] for i in chosen])
     areas = np.stack([clip["objects"][i]["masks"].sum((1, 2)) for i in chosen])
     visible = np.where(areas == 0, 0, np.where(areas < 0.15 * areas[:, :1], 2, 1))
-    boxes = []
-    for i in chosen:
-        mask = clip["objects"][i]["masks"][0]
-        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        x1, x2, y1, y2 = xs[0] / width, (xs[-1] + 1) / width, ys[0] / height, (ys[-1] + 1) / height
-        boxes.append([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+    boxes = [box_of(clip["objects"][i]["masks"][0]) for i in chosen]
     return {
         "pixels": np.stack([squash(f, resolution) for f in clip["frames"]]), "masks": masks, "visible": visible,
         "boxes": np.array(boxes, np.float32), "kinds": [f"{clip['objects'][i]['colour']} {clip['objects'][i]['shape']}" for i in chosen],

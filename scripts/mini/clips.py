@@ -166,6 +166,14 @@ def clickable(clip):
     return [i for i, o in enumerate(clip["objects"]) if o["masks"][0].sum() > 0.0015 * height * width]
 
 
+def box_of(mask):
+    """Centre x and y, width and height, as shares of the sides, of what a mask bool [H, W] covers."""
+    height, width = mask.shape
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x1, x2, y1, y2 = xs[0] / width, (xs[-1] + 1) / width, ys[0] / height, (ys[-1] + 1) / height
+    return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+
+
 def clip_sheet(clips, columns=10, tile=128):
     """Some frames of each clip in a row (RGB), the masks outlined."""
     sheet = np.full((len(clips) * tile, columns * tile, 3), 30, np.uint8)

@@ -75,14 +75,20 @@ def enlarged(masks):
     return F.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+@torch.no_grad()
+def overlaps(masks, gold):
+    """IoU [N, K] of mask logits [N, K, h, w] and coverage [N, 2h, 2w]."""
+    found, wanted = enlarged(masks) > 0, gold[:, None] > 0.5
+    return (found & wanted).sum((2, 3)) / (found | wanted).sum((2, 3)).clamp(min=1)
+
+
 def answer_losses(masks, quality, gold):
     """Losses of one round: token 0 and the best of tokens 1 to 3, and everyone's quality. And the IoU [N] of token 0.
 
     masks [N, 4, h, w] logits, quality [N, 4], gold [N, 2h, 2w] coverage.
     """
+    iou = overlaps(masks, gold)
     with torch.no_grad():
-        found, wanted = enlarged(masks) > 0, gold[:, None] > 0.5
-        iou = (found & wanted).sum((2, 3)) / (found | wanted).sum((2, 3)).clamp(min=1)
         soft, small = masks[:, 1:].sigmoid(), F.avg_pool2d(gold[:, None], 2)
         overlap = (soft * small).sum((2, 3)) / (soft.sum((2, 3)) + small.sum((2, 3)))
         best = 1 + overlap.argmax(1)

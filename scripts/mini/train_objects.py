@@ -36,8 +36,20 @@ class Pool:
     bad answers come again more often. A tenth of the objects has most of what is missing.
     """
 
-    def __init__(self, rng):
-        self.rng, self.kept = rng, []
+    def __init__(self, step, rng):
+        self.step, self.rng, self.kept = step, rng, []
+
+    def losses(self, batch, rng, pictures, objects, corrections):
+        """Losses of a step that takes a new batch in; none while there is nothing to ask for."""
+        with torch.no_grad():
+            self.add(self.step.net.backbone(torch.from_numpy(batch["pixels"]).float().div_(127.5).sub_(1)), batch)
+        if not self.kept:
+            return {}
+        tokens, data, first_iou, take_back = self.draw(pictures)
+        cover = self.step.helpers.object_cover
+        losses = object_losses(self.step.objects, cover, tokens, data, rng, pictures, objects, corrections, first_iou=first_iou)
+        take_back()
+        return losses
 
     def add(self, tokens, batch):
         """Take a batch (arrays) and its ViT tokens."""
@@ -71,6 +83,11 @@ class Pool:
         return torch.stack(tokens).float(), data, first_iou, take_back
 
 
+def object_stream(seed, resolution):
+    """Batches of a step's new pictures."""
+    return batch_stream(0, kind="objects", seed=seed, pictures=FRESH, prompts_each=1, resolution=resolution)
+
+
 def main():
     """Command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,10 +105,8 @@ def main():
     step.load_state_dict(saved["step"])
     trained = torch.nn.ModuleDict({"objects": step.objects, "cover": step.helpers.object_cover})
     optimizers = build_optimizers(trained.named_parameters(), options.rate)
-    stream = batch_stream(
-        0, kind="objects", seed=1000 + options.seed, pictures=FRESH, prompts_each=1, resolution=saved["resolution"],
-    )
-    pool = Pool(np.random.default_rng(options.seed))
+    stream = object_stream(1000 + options.seed, saved["resolution"])
+    pool = Pool(step, np.random.default_rng(options.seed))
     threads, began, sums, done = Threads(options.threads), time.time(), {}, 0
     log = open(options.out / "log" / "objects.jsonl", "a", buffering=1)
     stop = stop_requests()
@@ -101,17 +116,10 @@ def main():
         index, batch = next(stream)
         set_rate(optimizers, rate_share(progress, done, hold=0.2))
         threads.before()
-        with torch.no_grad():
-            pool.add(step.net.backbone(torch.from_numpy(batch["pixels"]).float().div_(127.5).sub_(1)), batch)
-        rng = np.random.default_rng([options.seed, index])
-        if not pool.kept:
-            continue
         corrections = float(np.interp(progress, *CORRECTIONS))
-        tokens, data, first_iou, take_back = pool.draw(PICTURES)
-        losses = object_losses(
-            step.objects, step.helpers.object_cover, tokens, data, rng, PICTURES, OBJECTS, corrections, first_iou=first_iou,
-        )
-        take_back()
+        losses = pool.losses(batch, np.random.default_rng([options.seed, index]), PICTURES, OBJECTS, corrections)
+        if not losses:
+            continue
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         sum(WEIGHTS[k] * v for k, v in losses.items()).backward()

@@ -21,16 +21,14 @@ import numpy as np
 import torch
 import torch.distributed as together
 
-from batches import batch_stream
 from clip_batches import BRIEF, window_stream
 from model import build_model
-from object_losses import object_losses
 from optimizers import build_optimizers, rate_share, set_rate
 from pack_checkpoint import start_from
 from step import WEIGHTS as STEP_WEIGHTS
 from step import Step
 from train import save_objects, stop_requests
-from train_objects import FRESH, Pool
+from train_objects import Pool, object_stream
 from video_evaluation import measure_video
 from video_losses import mask_loss, window_backward, window_tensors
 from video_network import VideoForward, attend_in_half, decoder_parameters, memory_parameters, start_memory
@@ -48,7 +46,8 @@ LONG_LENGTHS = (
     BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 16,
 )
 DECODER_RATE = 0.4  # of the memory's: the decoder has learned before
-PICTURES, OBJECTS, EVERY = 3, 12, 2  # pictures and objects in them that the decoder is asked for between so many windows
+# Pictures and objects in them that the decoder is asked for after every second window, so that it forgets nothing; corrections.
+PICTURES, OBJECTS, EVERY, CORRECTIONS = 3, 12, 2, 1.0
 SHARED = 20  # steps
 GOOD = 0.75  # mean J of clicked objects from which the memory counts as trained
 CLIPS, LENGTH = 6, 30  # of a validation
@@ -69,28 +68,6 @@ def fit_masks(video, stream, steps=250, rate=3e-3):
         optimizer.step()
         last = [*last[-49:], float(loss.detach())]
     return round(float(np.mean(last)), 4)
-
-
-class PicturesBetween:
-    """Objects in pictures, asked for between windows, so that the decoder forgets nothing."""
-
-    def __init__(self, step, seed, resolution):
-        self.step, self.pool = step, Pool(np.random.default_rng(seed))
-        self.stream = batch_stream(0, kind="objects", seed=5000 + seed, pictures=FRESH, prompts_each=1, resolution=resolution)
-
-    def backward(self, rng):
-        """Backward through the losses of a few pictures; them, as numbers."""
-        _, batch = next(self.stream)
-        with torch.no_grad():
-            self.pool.add(self.step.net.backbone(torch.from_numpy(batch["pixels"]).float().div_(127.5).sub_(1)), batch)
-        if not self.pool.kept:
-            return {}
-        tokens, data, first_iou, take_back = self.pool.draw(PICTURES)
-        cover = self.step.helpers.object_cover
-        losses = object_losses(self.step.objects, cover, tokens, data, rng, PICTURES, OBJECTS, corrections=1.0, first_iou=first_iou)
-        take_back()
-        sum(WEIGHTS[name] * value for name, value in losses.items()).backward()
-        return {"picture" + name[6:]: float(value.detach()) for name, value in losses.items()}
 
 
 def read_options():
@@ -158,7 +135,7 @@ def main():
     optimizers = [o for learning, rate in groups for o in build_optimizers(learning.items(), rate)]
     state = {"done": 0, "drawn": 0, "J": 0.0, **(saved.get("video", {}) if options.resume else {})}
     stream = window_stream(state["drawn"], seed, saved["resolution"], LONG_LENGTHS if options.long else LENGTHS)
-    pictures = PicturesBetween(step, seed, saved["resolution"]) if options.decoder else None
+    pool, pictures = Pool(step, np.random.default_rng(seed)), object_stream(5000 + seed, saved["resolution"])
     log = open(options.out / "log" / "video.jsonl", "a", buffering=1)
     began, sums, stop = time.time(), {}, stop_requests()
 
@@ -206,8 +183,11 @@ def main():
         rng = np.random.default_rng([seed, index, 13])
         teach = float(np.interp(progress, [0.1, 0.3], [1.0, 0.1]))
         losses = window_backward(video, features, data, rng, teach, WEIGHTS, with_pictures=options.decoder)
-        if pictures and steps % EVERY == 0:
-            losses |= pictures.backward(rng)
+        if options.decoder and steps % EVERY == 0:
+            of_pictures = pool.losses(next(pictures)[1], rng, PICTURES, OBJECTS, CORRECTIONS)
+            if of_pictures:
+                sum(WEIGHTS[name] * value for name, value in of_pictures.items()).backward()
+            losses |= {f"picture{name[6:]}": float(value.detach()) for name, value in of_pictures.items()}
         for learning, _ in groups:
             torch.nn.utils.clip_grad_norm_(learning.values(), 1.0, foreach=True)
         for optimizer in optimizers:

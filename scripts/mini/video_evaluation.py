@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clips import LEAST_VISIBLE, clickable, draw_clip
+from clips import LEAST_VISIBLE, box_of, clickable, draw_clip
 
 SEED = 991211  # training uses [seed, window, 11], never this stream
 GONE_AFTER = 2  # frames that an object which left may still be found on
@@ -39,14 +39,9 @@ def measure_video(net, video, count, frames, kinds=("click", "mask"), seed=SEED 
         if not objects:
             continue
         cells = 8 * net.grid
-        boxes = []
-        for thing in objects:
-            ys, xs = np.flatnonzero(thing["masks"][0].any(1)), np.flatnonzero(thing["masks"][0].any(0))
-            x1, x2, y1, y2 = xs[0] / size[1], (xs[-1] + 1) / size[1], ys[0] / size[0], (ys[-1] + 1) / size[0]
-            boxes.append([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
         data = {
             "masks": torch.from_numpy(np.stack([squash_mask(o["masks"][0], cells) for o in objects]))[:, None].float() / 255,
-            "boxes": torch.tensor(boxes, dtype=torch.float32),
+            "boxes": torch.tensor([box_of(o["masks"][0]) for o in objects], dtype=torch.float32),
         }
         with torch.no_grad():
             made = [

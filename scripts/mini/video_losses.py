@@ -7,9 +7,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clips import box_of
 from losses import mask_terms
-from object_losses import FAR, answer_losses, enlarged, first_prompts
-from video_network import ABSENT, Answer, kept
+from object_losses import FAR, answer_losses, enlarged, first_prompts, overlaps
+from video_network import ABSENT, best_of, kept
 
 CERTAIN = 10.0  # logits of true masks
 MISLED = 0.6  # of windows with given frames: some objects are remembered as something else on the last of them,
@@ -23,14 +24,9 @@ def told(video, fine, middle, coarse, masks, visible):
     """Answer as if coverage [N, S, S] had been found on a frame, where visible [N]: the pointer is that of the mask as a prompt."""
     logits = true_logits(masks, visible)
     with torch.no_grad():
-        _, quality, _, tokens = video.decoded(fine, middle, video.plain(coarse), mask=logits)
-    best = 1 + quality[:, 1:].argmax(1)
-    pointer = video.tracker.object_pointer_proj(tokens[torch.arange(len(best)), best])
-    there = visible[:, None]
-    return Answer(
-        torch.where(there[..., None, None], logits, ABSENT), torch.where(there, CERTAIN, -CERTAIN),
-        torch.where(there, pointer, video.tracker.no_object_pointer), visible,
-    )
+        masks, quality, _, tokens = video.decoded(fine, middle, video.plain(coarse), mask=logits)
+    answer = video.answer(masks, quality, torch.where(visible, CERTAIN, -CERTAIN)[:, None], tokens)
+    return answer._replace(masks=torch.where(visible[:, None, None, None], logits, ABSENT), sure=visible)
 
 
 def given_masks(data, rng):
@@ -77,14 +73,6 @@ def prompts(video, gold, boxes, kind, rng):
     return (torch.from_numpy(places) + 0.5) * cell - 0.5, torch.from_numpy(labels)
 
 
-def box_of(mask):
-    """Centre and size, 0 to 1, of a mask bool [S, S]."""
-    size = len(mask)
-    ys, xs = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-    x1, x2, y1, y2 = xs[0] / size, (xs[-1] + 1) / size, ys[0] / size, (ys[-1] + 1) / size
-    return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
-
-
 def picture_losses(video, features, data, rng):
     """Losses of clicks and boxes on frames of a window, each as if it were a picture: of objects that are hidden in part first."""
     solid = data["masks"] > 0.5
@@ -95,7 +83,7 @@ def picture_losses(video, features, data, rng):
     if not pairs:
         return {}
     gold = torch.stack([data["masks"][i, t] for i, t in pairs])
-    boxes = torch.stack([box_of(solid[i, t]) for i, t in pairs])
+    boxes = torch.tensor([box_of(solid[i, t].numpy()) for i, t in pairs], dtype=torch.float32)
     kind = str(rng.choice(["click", "box"], p=[0.7, 0.3]))
     fine, middle, coarse = [f[[t for _, t in pairs]] for f in features]
     masks, quality, score, _ = video.decoded(fine, middle, video.plain(coarse), *prompts(video, gold, boxes, kind, rng))
@@ -135,17 +123,14 @@ def feature_loss(features, wanted, masks):
 def frame_losses(video, now, conditioned, masks, quality, score, gold, visible):
     """Losses of what was found on one frame; `now` are its coarse features."""
     there = visible == 1
-    best = 1 + quality[:, 1:].argmax(1)
-    chosen = enlarged(masks[torch.arange(len(masks)), best][:, None])[:, 0]
+    chosen = masks[torch.arange(len(masks)), best_of(quality)][there, None]
     with torch.no_grad():
         # Those of the frame with its true mask as a prompt.
         wanted = video.plain(now) + mask_features(video, true_logits(gold, visible > 0))
-        solid, answered = gold[:, None] > 0.5, enlarged(masks) > 0
-        iou = (answered & solid).sum((2, 3)) / (answered | solid).sum((2, 3)).clamp(min=1)
     losses = {
         "video_features": feature_loss(conditioned, wanted, gold),
         # What was taken for something else is not what was asked for, however good its outline.
-        "video_quality": (quality[:, 1:] - iou[:, 1:]).abs().mean(),
+        "video_quality": (quality[:, 1:] - overlaps(masks[:, 1:], gold)).abs().mean(),
     }
     known = visible < 2  # hardly visible is neither; frames without the object are fewer, and count twice more
     if known.any():
@@ -153,7 +138,7 @@ def frame_losses(video, now, conditioned, masks, quality, score, gold, visible):
         gone = ~there[known]
         losses["video_score"] = entropy.mean() + (2 * entropy[gone].mean() if gone.any() else 0)
     if there.any():
-        bce, dice = mask_terms(chosen[there], gold[there], FAR)
+        bce, dice = mask_terms(enlarged(chosen)[:, 0], gold[there], FAR)
         losses["video_mask"], losses["video_dice"] = bce.mean(), dice.mean()
     return losses
 

@@ -163,13 +163,14 @@ class VideoForward(nn.Module):
     def _attended(self, coarse, memories, newest, rows, frame, longest, selection):
         """`conditioned` of objects that attend to the same frames: the prompted one and the newest."""
         table = self.tracker.memory_temporal_positional_encoding.flatten(1)
-        prompted = [m for m in memories if m.prompted]
-        maps = [m.map[rows] for m in (*prompted, *newest[: MEMORIES - 1])]
-        places = [self.there + table[row] for row in (*[MEMORIES - 1] * len(prompted), *range(len(maps) - len(prompted)))]
-        lending = newest[:-1] if selection else newest  # as in the official code the oldest lends no pointer
-        pointers = [m.pointer[rows].unflatten(1, (-1, self.tracker.mem_dim)) for m in (*prompted, *lending[: longest - 1])]
-        oldest = longest - 1
-        times = [*[(frame - m.frame) / oldest for m in prompted], *[(k + 1) / oldest for k in range(len(pointers) - len(prompted))]]
+        prompted, recent = [m for m in memories if m.prompted], newest[: MEMORIES - 1]
+        maps = [m.map[rows] for m in (*prompted, *recent)]
+        places = [self.there + table[row] for row in (*[MEMORIES - 1] * len(prompted), *range(len(recent)))]
+        # As in the official code the oldest that is selected lends no pointer.
+        lending = (newest[:-1] if selection else newest)[: longest - 1]
+        pointers = [m.pointer[rows].unflatten(1, (-1, self.tracker.mem_dim)) for m in (*prompted, *lending)]
+        steps = [*[frame - m.frame for m in prompted], *range(1, len(lending) + 1)]
+        times = [step / (longest - 1) for step in steps]
         count, width = coarse.shape[:2]
         split = pointers[0].shape[1]
         when = self.tracker.temporal_positional_encoding_projection_layer(ages(torch.tensor(times), width))
@@ -193,7 +194,7 @@ class VideoForward(nn.Module):
     def answer(self, masks, quality, score, tokens, single=False):
         """One mask per object: the best of three, or the single one (after a box, or several clicks)."""
         rows = torch.arange(len(masks))
-        best = torch.zeros(len(masks), dtype=torch.long) if single else 1 + quality[:, 1:].argmax(1)
+        best = torch.zeros(len(masks), dtype=torch.long) if single else best_of(quality)
         there = score > 0
         pointer = torch.where(there, self.tracker.object_pointer_proj(tokens[rows, best]), self.tracker.no_object_pointer)
         sure = ((2 * score[:, 0].sigmoid() - 1) * quality[rows, best] > SURE) & there[:, 0]
@@ -225,6 +226,11 @@ class VideoForward(nn.Module):
         made, _ = self.tracker.memory_encoder(coarse, self.scaled(answer.masks, prompted))
         made = made + (answer.score <= 0).float()[..., None, None] * self.tracker.occlusion_spatial_embedding_parameter[..., None, None]
         return Memory(made.flatten(2).transpose(1, 2), answer.pointer, frame, prompted, answer.sure)
+
+
+def best_of(quality):
+    """Which of a prompt's three masks is shown [N], of everyone's quality [N, 4]."""
+    return 1 + quality[:, 1:].argmax(1)
 
 
 def newest_of(memories, most, row=None):
