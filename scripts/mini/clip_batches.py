@@ -9,11 +9,12 @@ from batches import MASK_CELLS, hand_over, squash, squash_mask
 from clips import RESTLESS, box_of, clickable, draw_clip
 
 OBJECTS = 4  # followed per window at most
-ALIKE = 0.5  # of windows: with objects that are easily taken for each other
+ALIKE = 0.7  # of windows: with objects that are easily taken for each other
 SHORT = 16  # frames that a window has at most to jump
 BRIEF = 0  # length of windows that always jump, and have only FOUND frames to be found
 DRAWN = 4  # clips of which the window with the most events is taken,
 AS_IT_COMES = 0.3  # but for this share of windows
+AWAY = 1.5  # events that an object is worth which is away while it is looked for
 NEAR = 0.02  # of the sides' mean: objects closer than that meet
 GIVEN = 6  # frames after a gap at most whose memories are given, not found: as many as are attended to
 FOUND = 3, 4
@@ -44,27 +45,32 @@ def chosen_objects(clip, rng):
     return [seen[i] for i in np.argsort(changes)[::-1][:OBJECTS]]
 
 
-def events(clip, chosen):
-    """How much happens to the chosen objects: how often they leave or return, and on what share of frames they meet others."""
+def events(clip, chosen, given):
+    """How much happens to the chosen objects: how often they leave or return, on what share of frames they meet others, and
+    on what share of those frames on which they are looked for they are not there, all the more with others of their colour."""
     height, width = clip["frames"][0].shape[:2]
     around = np.ones((2 * max(1, round(NEAR * (height + width) / 2)) + 1,) * 2, np.uint8)
     everything, total = np.any([o["masks"] for o in clip["objects"]], axis=0), 0.0
+    seen = [o["masks"].any((1, 2)) for o in clip["objects"]]
+    kinds = [(o["colour"], o["shape"]) for o in clip["objects"]]
     for i in chosen:
-        own = clip["objects"][i]["masks"]
-        there = own.any((1, 2))
+        own, there, (colour, shape) = clip["objects"][i]["masks"], seen[i], kinds[i]
         total += min(2, int((there[1:] != there[:-1]).sum()))
+        alike = [s for s, (c, other) in zip(seen, kinds) if c == colour and other != shape]
+        away = ~there[1 + given :]
+        total += AWAY * np.mean(away * (1.0 + np.any(alike, axis=0)[1 + given :] if alike else away))
         others = everything & ~own  # visible parts do not overlap
         total += np.mean([(cv2.dilate(m.astype(np.uint8), around).astype(bool) & o).any() for m, o in zip(own, others)])
     return total
 
 
-def eventful_clip(rng, times):
+def eventful_clip(rng, times, given):
     """A clip, and the objects of it to follow."""
     best, most = None, -1.0
     for _ in range(1 if rng.random() < AS_IT_COMES else DRAWN):
         clip = draw_clip(rng, times.tolist(), longest=int(rng.choice(LONGEST)), alike=ALIKE, ways=RESTLESS)
         chosen = chosen_objects(clip, rng)
-        if chosen and (happens := events(clip, chosen)) > most:
+        if chosen and (happens := events(clip, chosen, given)) > most:
             best, most = (clip, chosen), happens
     return best
 
@@ -74,7 +80,7 @@ def make_window(seed, index, frames, resolution):
     boxes [N, 4] on the first frame (centre, size, 0 to 1), kinds [N], times [T] and given. None where nothing can be prompted."""
     rng = np.random.default_rng([seed, index, 11])
     times, given = window(rng, frames)
-    found = eventful_clip(rng, times)
+    found = eventful_clip(rng, times, given)
     if found is None:
         return None
     clip, chosen = found

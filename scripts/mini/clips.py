@@ -90,9 +90,12 @@ def far_enough(tone, ground, bodies, rng):
 
 
 def like_the_first(kinds, rng):
-    """Most of the others become what the first is, or nearly so."""
+    """Most of the others become what the first is, or nearly so: colours are what most mistakes were measured to keep."""
     shape, colour = kinds[0]
-    return kinds[:1] + [(shape if rng.random() < 0.7 else s, colour if rng.random() < 0.7 else c) for s, c in kinds[1:]]
+    near = {"both": 0.3, "colour": 0.45, "shape": 0.15, "neither": 0.1}
+    same = [str(rng.choice(list(near), p=list(near.values()))) for _ in kinds[1:]]
+    others = [(shape if n in ("both", "shape") else s, colour if n in ("both", "colour") else c) for n, (s, c) in zip(same, kinds[1:])]
+    return kinds[:1] + others
 
 
 def make_bodies(count, ground, length, size, speed, rng, alike, ways):
@@ -104,8 +107,9 @@ def make_bodies(count, ground, length, size, speed, rng, alike, ways):
             tone = sample_colour(colour, rng)
             if far_enough(tone, ground, bodies, rng):
                 bodies.append(Body(shape, colour, tone, length, size, speed, rng, ways))
-                if alike and len(bodies) > 1:  # on its way it meets the first
-                    bodies[-1].when = bodies[0].when
+                if alike and len(bodies) > 1:  # on its way it meets the first, or comes to where that one was
+                    if rng.random() < 0.5:
+                        bodies[-1].when = bodies[0].when
                     apart = min(size) * rng.uniform(-0.25, 0.25, 2)
                     bodies[-1].inner = np.clip(bodies[0].inner + apart, 0.05 * min(size), np.array(size) - 0.05 * min(size))
                 break

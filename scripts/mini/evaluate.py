@@ -22,7 +22,7 @@ from evaluation_set import DEFAULT_SEED, make_set
 from model import load_transformers
 from network import TrainingForward
 from object_evaluation import measure_objects
-from tokenizer import MiniTokenizer, special_ids
+from tokenizer import MiniTokenizer
 
 
 @torch.no_grad()

@@ -1,6 +1,4 @@
 """How the weights move: Muon for the matrices inside the layers, AdamW for all else, one schedule for both."""
-import math
-
 import torch
 
 MUON_RATE = 3.3  # times AdamW's rate; on the picture side it learned faster than AdamW at this ratio, not at 1

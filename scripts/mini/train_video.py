@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as together
+from safetensors.torch import load_file
 
 from clip_batches import BRIEF, window_stream
 from model import build_model
@@ -34,7 +35,7 @@ from video_losses import mask_loss, window_backward, window_tensors
 from video_network import VideoForward, attend_in_half, decoder_parameters, memory_parameters, start_memory
 
 WEIGHTS = {
-    "video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.5, "video_quality": 1.0,
+    "video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.8, "video_quality": 1.0,
     **{name: value for name, value in STEP_WEIGHTS.items() if name.startswith("object_")},
 }
 # Frames of a window, in turns. Eight are as many as it takes to use every row of the temporal table; attention to few
@@ -46,8 +47,9 @@ LONG_LENGTHS = (
     BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 16,
 )
 DECODER_RATE = 0.4  # of the memory's: the decoder has learned before
-# Pictures and objects in them that the decoder is asked for after every second window, so that it forgets nothing; corrections.
-PICTURES, OBJECTS, EVERY, CORRECTIONS = 3, 12, 2, 1.0
+# Pictures and objects in them that the decoder is asked for after every window, so that it forgets nothing, and corrections:
+# after every second window and with one correction the third correction no longer improved what was found.
+PICTURES, OBJECTS, CORRECTIONS = 3, 12, 2.5
 SHARED = 20  # steps
 GOOD = 0.75  # mean J of clicked objects from which the memory counts as trained
 CLIPS, LENGTH = 6, 30  # of a validation
@@ -76,6 +78,7 @@ def read_options():
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--minutes", type=float, default=60, help="time for this run, from its start")
     arguments.add_argument("--init", type=Path, help="go on from weights packed by pack_checkpoint.py instead of OUT/checkpoint.pt")
+    arguments.add_argument("--over", type=Path, help="weights to lay over those, such as checkpoint/video-72.safetensors")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--resume", action="store_true", help="go on with the memory in the checkpoint instead of a new one")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --resume)")
@@ -124,6 +127,8 @@ def main():
     model = build_model(saved["resolution"])
     step = Step(model)
     step.load_state_dict(saved["step"])
+    if options.over:
+        step.load_state_dict(saved["step"] | load_file(options.over))
     step.requires_grad_(False)
     video = VideoForward(step.objects)
     if not options.resume:
@@ -183,7 +188,7 @@ def main():
         rng = np.random.default_rng([seed, index, 13])
         teach = float(np.interp(progress, [0.1, 0.3], [1.0, 0.1]))
         losses = window_backward(video, features, data, rng, teach, WEIGHTS, with_pictures=options.decoder)
-        if options.decoder and steps % EVERY == 0:
+        if options.decoder:
             of_pictures = pool.losses(next(pictures)[1], rng, PICTURES, OBJECTS, CORRECTIONS)
             if of_pictures:
                 sum(WEIGHTS[name] * value for name, value in of_pictures.items()).backward()

@@ -15,7 +15,8 @@ from video_network import ABSENT, best_of, kept
 CERTAIN = 10.0  # logits of true masks
 MISLED = 0.6  # of windows with given frames: some objects are remembered as something else on the last of them,
 SPARED = 0.35  # but this share of objects is not
-MISTAKES = {"other": 0.6, "both": 0.1, "absent": 0.15, "moved": 0.15}
+MISTAKES = {"other": 0.6, "both": 0.08, "absent": 0.22, "moved": 0.1}
+ALIKE = 3.0  # times as often as another, an object is taken for one of its own colour
 PICTURES = 6  # objects of a window that are prompted anew on some frame, as in a picture
 FEWEST = 30  # cells of a mask to be prompted on
 
@@ -49,7 +50,8 @@ def given_masks(data, rng):
             by = rng.integers(-true.shape[-1] // 5, true.shape[-1] // 5 + 1, 2).tolist()
             masks[i, wrong] = true[i, wrong].roll(by, (-2, -1))
         else:
-            j = int(rng.choice(others))
+            alike = np.array([ALIKE if kinds[j].split()[0] == kinds[i].split()[0] else 1.0 for j in others])
+            j = int(rng.choice(others, p=alike / alike.sum()))
             masks[i, wrong] = true[j, wrong] if mistake == "other" else torch.maximum(true[i, wrong], true[j, wrong])
             visible[i, wrong] = seen[j, wrong] if mistake == "other" else seen[i, wrong] | seen[j, wrong]
     return masks, visible
