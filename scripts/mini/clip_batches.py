@@ -45,6 +45,11 @@ def chosen_objects(clip, rng):
     return [seen[i] for i in np.argsort(changes)[::-1][:OBJECTS]]
 
 
+def kind_of(thing):
+    """Colour and shape of an object of a clip."""
+    return thing["colour"], thing["shape"]
+
+
 def events(clip, chosen, given):
     """How much happens to the chosen objects: how often they leave or return, on what share of frames they meet others, and
     on what share of those frames on which they are looked for they are not there, all the more with others of their colour."""
@@ -52,13 +57,12 @@ def events(clip, chosen, given):
     around = np.ones((2 * max(1, round(NEAR * (height + width) / 2)) + 1,) * 2, np.uint8)
     everything, total = np.any([o["masks"] for o in clip["objects"]], axis=0), 0.0
     seen = [o["masks"].any((1, 2)) for o in clip["objects"]]
-    kinds = [(o["colour"], o["shape"]) for o in clip["objects"]]
+    kinds = [kind_of(o) for o in clip["objects"]]
     for i in chosen:
         own, there, (colour, shape) = clip["objects"][i]["masks"], seen[i], kinds[i]
         total += min(2, int((there[1:] != there[:-1]).sum()))
-        alike = [s for s, (c, other) in zip(seen, kinds) if c == colour and other != shape]
-        away = ~there[1 + given :]
-        total += AWAY * np.mean(away * (1.0 + np.any(alike, axis=0)[1 + given :] if alike else away))
+        alike = np.any([s & (c == colour and other != shape) for s, (c, other) in zip(seen, kinds)], axis=0)
+        total += AWAY * np.mean((~there * (1 + alike))[1 + given :])
         others = everything & ~own  # visible parts do not overlap
         total += np.mean([(cv2.dilate(m.astype(np.uint8), around).astype(bool) & o).any() for m, o in zip(own, others)])
     return total
@@ -91,7 +95,7 @@ def make_window(seed, index, frames, resolution):
     boxes = [box_of(clip["objects"][i]["masks"][0]) for i in chosen]
     return {
         "pixels": np.stack([squash(f, resolution) for f in clip["frames"]]), "masks": masks, "visible": visible,
-        "boxes": np.array(boxes, np.float32), "kinds": [f"{clip['objects'][i]['colour']} {clip['objects'][i]['shape']}" for i in chosen],
+        "boxes": np.array(boxes, np.float32), "kinds": [kind_of(clip["objects"][i]) for i in chosen],
         "times": times, "given": given,
     }
 

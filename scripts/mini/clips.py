@@ -15,6 +15,7 @@ from scenes import canvas_size, draw_ground, paint, pick_kinds, pixel_noise, ras
 
 WAYS = {"wander": 0.4, "pass": 0.3, "visit": 0.15, "stay": 0.15}
 RESTLESS = {"wander": 0.25, "pass": 0.35, "visit": 0.3, "stay": 0.1}  # for training: more leave, and come back
+ALIKE_IN = {"both": 0.3, "colour": 0.45, "shape": 0.15, "neither": 0.1}  # of look-alikes: what they share with the first
 LEAST_VISIBLE = 8  # pixels: less than that is not there
 MARGIN = 0.12  # of the side: how far the camera may move over the ground
 
@@ -92,8 +93,7 @@ def far_enough(tone, ground, bodies, rng):
 def like_the_first(kinds, rng):
     """Most of the others become what the first is, or nearly so: colours are what most mistakes were measured to keep."""
     shape, colour = kinds[0]
-    near = {"both": 0.3, "colour": 0.45, "shape": 0.15, "neither": 0.1}
-    same = [str(rng.choice(list(near), p=list(near.values()))) for _ in kinds[1:]]
+    same = [str(rng.choice(list(ALIKE_IN), p=list(ALIKE_IN.values()))) for _ in kinds[1:]]
     others = [(shape if n in ("both", "shape") else s, colour if n in ("both", "colour") else c) for n, (s, c) in zip(same, kinds[1:])]
     return kinds[:1] + others
 

@@ -126,9 +126,7 @@ def main():
     saved = start_from(options.out, options.init)
     model = build_model(saved["resolution"])
     step = Step(model)
-    step.load_state_dict(saved["step"])
-    if options.over:
-        step.load_state_dict(saved["step"] | load_file(options.over))
+    step.load_state_dict(saved["step"] | (load_file(options.over) if options.over else {}))
     step.requires_grad_(False)
     video = VideoForward(step.objects)
     if not options.resume:

@@ -50,7 +50,7 @@ def given_masks(data, rng):
             by = rng.integers(-true.shape[-1] // 5, true.shape[-1] // 5 + 1, 2).tolist()
             masks[i, wrong] = true[i, wrong].roll(by, (-2, -1))
         else:
-            alike = np.array([ALIKE if kinds[j].split()[0] == kinds[i].split()[0] else 1.0 for j in others])
+            alike = np.array([ALIKE if kinds[j][0] == kinds[i][0] else 1.0 for j in others])
             j = int(rng.choice(others, p=alike / alike.sum()))
             masks[i, wrong] = true[j, wrong] if mistake == "other" else torch.maximum(true[i, wrong], true[j, wrong])
             visible[i, wrong] = seen[j, wrong] if mistake == "other" else seen[i, wrong] | seen[j, wrong]
