@@ -76,6 +76,18 @@ def mirrored(batch):
     return {**turned, "objects": objects, "pairs": pairs}
 
 
+def start_drawing():
+    """What every drawing process begins with; the number of its parent.
+
+    It leaves the run's process group: what asks the group to end (`timeout`, Ctrl-C) means the run, which wants drawn items until
+    it is through.
+    """
+    os.setpgrp()
+    os.nice(2)
+    cv2.setNumThreads(1)
+    return os.getppid()
+
+
 def hand_over(queue, item, parent):
     """Puts an item into the queue when there is room; ends this process when its parent is gone."""
     while True:
@@ -90,10 +102,7 @@ def hand_over(queue, item, parent):
 def _work(queue, start, step, kind, arguments):
     from tokenizer import MiniTokenizer
 
-    os.nice(2)
-    cv2.setNumThreads(1)
-    tokenize = MiniTokenizer()
-    parent = os.getppid()
+    parent, tokenize = start_drawing(), MiniTokenizer()
     index, drawn = start, (-1, None)
     while True:
         # The picture side gets every scene twice, the second time mirrored: drawing it costs nearly as much as its step.

@@ -1,11 +1,11 @@
 """Training clips drawn in worker processes: a short window of a clip as numpy arrays, a function of (seed, index)."""
 import multiprocessing
-import os
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from batches import MASK_CELLS, hand_over, squash, squash_mask
+from batches import MASK_CELLS, hand_over, squash, squash_mask, start_drawing
 from clips import RESTLESS, box_of, clickable, draw_clip
 
 OBJECTS = 4  # followed per window at most
@@ -19,6 +19,8 @@ NEAR = 0.02  # of the sides' mean: objects closer than that meet
 GIVEN = 6  # frames after a gap at most whose memories are given, not found: as many as are attended to
 FOUND = 3, 4
 LONGEST = 220, 300, 400  # bounds of the sides' mean
+EVENT = 0.6  # of BRIEF windows are about one object that leaves or returns: what holds one takes it over while it leaves
+TRIES = 40  # clips at most, until something leaves or returns
 
 
 def window(rng, frames):
@@ -79,15 +81,63 @@ def eventful_clip(rng, times, given):
     return best
 
 
+def changes_of(there):
+    """Frames of a track bool [T] on which an object has left for some frames, and on which it has come back for some."""
+    leaves = [there[t - 3 : t].all() and not there[t : t + 3].any() for t in range(4, len(there) - 2)]
+    returns = [not there[t - 3 : t].any() and there[t : t + 3].all() for t in range(4, len(there) - 2)]
+    return np.flatnonzero(leaves) + 4, np.flatnonzero(returns) + 4
+
+
+class Moment(NamedTuple):
+    """How clips are drawn and cut around a moment; pairs are ranges."""
+
+    length: tuple[int, int] = (40, 110)  # frames of the clip
+    before: tuple[int, int] = (0, 4)  # frames found before the moment,
+    after: tuple[int, int] = (3, 7)  # and from it on
+    leaves: float = 0.7  # share of departures; the others are returns
+    longest: tuple[int, ...] = LONGEST
+    alike: float = ALIKE
+    ways: dict[str, float] = RESTLESS
+
+
+def event_window(rng, drawn=Moment()):
+    """A clip cut to the prompted frame and some around the moment at which an object leaves or returns, the objects to
+    follow, that one first, the times and how many frames are given. None where nothing of the kind was drawn."""
+    which = int(rng.random() >= drawn.leaves)
+    for _ in range(TRIES):
+        length = int(rng.integers(*drawn.length))
+        clip = draw_clip(rng, range(length), longest=int(rng.choice(drawn.longest)), alike=drawn.alike, ways=drawn.ways)
+        moments = [(i, t) for i in clickable(clip) for t in changes_of(clip["objects"][i]["masks"].any((1, 2)))[which]]
+        if not moments:
+            continue
+        subject, moment = moments[rng.integers(len(moments))]
+        first = max(2, moment - int(rng.integers(*drawn.before)))
+        given = min(int(rng.integers(1, GIVEN + 1)), first - 1)
+        times = np.array([0, *range(first - given, min(moment + int(rng.integers(*drawn.after)), length))])
+        clip = {
+            "frames": [clip["frames"][t] for t in times],
+            "objects": [{**o, "masks": o["masks"][times]} for o in clip["objects"]],
+        }
+        others = [i for i in chosen_objects(clip, rng) if i != subject]
+        return clip, [subject, *others][:OBJECTS], times, given
+    return None
+
+
+def any_window(rng, frames):
+    """The same of a window as it comes."""
+    times, given = window(rng, frames)
+    found = eventful_clip(rng, times, given)
+    return found and (*found, times, given)
+
+
 def make_window(seed, index, frames, resolution):
     """Window number `index`: pixels uint8 [T, 3, R, R], masks uint8 coverage [N, T, S, S], visible [N, T] (2: hardly),
     boxes [N, 4] on the first frame (centre, size, 0 to 1), kinds [N], times [T] and given. None where nothing can be prompted."""
     rng = np.random.default_rng([seed, index, 11])
-    times, given = window(rng, frames)
-    found = eventful_clip(rng, times, given)
+    found = event_window(rng) if frames == BRIEF and rng.random() < EVENT else any_window(rng, frames)
     if found is None:
         return None
-    clip, chosen = found
+    clip, chosen, times, given = found
     size = resolution // 12 * MASK_CELLS
     masks = np.stack([[squash_mask(m, size) for m in clip["objects"][i]["masks"]] for i in chosen])
     areas = np.stack([clip["objects"][i]["masks"].sum((1, 2)) for i in chosen])
@@ -101,9 +151,7 @@ def make_window(seed, index, frames, resolution):
 
 
 def _work(queue, start, seed, resolution, lengths):
-    os.nice(2)
-    cv2.setNumThreads(1)
-    parent, index = os.getppid(), start
+    parent, index = start_drawing(), start
     while True:
         hand_over(queue, (index, make_window(seed, index, lengths[index % len(lengths)], resolution)), parent)
         index += 1

@@ -78,7 +78,7 @@ def read_options():
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--minutes", type=float, default=60, help="time for this run, from its start")
     arguments.add_argument("--init", type=Path, help="go on from weights packed by pack_checkpoint.py instead of OUT/checkpoint.pt")
-    arguments.add_argument("--over", type=Path, help="weights to lay over those, such as checkpoint/video-72.safetensors")
+    arguments.add_argument("--over", type=Path, help="weights to lay over those, such as checkpoint/video-91.safetensors")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--resume", action="store_true", help="go on with the memory in the checkpoint instead of a new one")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --resume)")
