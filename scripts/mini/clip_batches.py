@@ -81,11 +81,9 @@ def eventful_clip(rng, times, given):
     return best
 
 
-def changes_of(there):
-    """Frames of a track bool [T] on which an object has left for some frames, and on which it has come back for some."""
-    leaves = [there[t - 3 : t].all() and not there[t : t + 3].any() for t in range(4, len(there) - 2)]
-    returns = [not there[t - 3 : t].any() and there[t : t + 3].all() for t in range(4, len(there) - 2)]
-    return np.flatnonzero(leaves) + 4, np.flatnonzero(returns) + 4
+def departures(there):
+    """Frames of a track bool [T] on which an object has left, after some frames on which it was there, for some frames."""
+    return [t for t in range(4, len(there) - 2) if there[t - 3 : t].all() and not there[t : t + 3].any()]
 
 
 class Moment(NamedTuple):
@@ -103,11 +101,11 @@ class Moment(NamedTuple):
 def event_window(rng, drawn=Moment()):
     """A clip cut to the prompted frame and some around the moment at which an object leaves or returns, the objects to
     follow, that one first, the times and how many frames are given. None where nothing of the kind was drawn."""
-    which = int(rng.random() >= drawn.leaves)
+    returns = rng.random() >= drawn.leaves  # from where it was not: its absence departs
     for _ in range(TRIES):
         length = int(rng.integers(*drawn.length))
         clip = draw_clip(rng, range(length), longest=int(rng.choice(drawn.longest)), alike=drawn.alike, ways=drawn.ways)
-        moments = [(i, t) for i in clickable(clip) for t in changes_of(clip["objects"][i]["masks"].any((1, 2)))[which]]
+        moments = [(i, t) for i in clickable(clip) for t in departures(clip["objects"][i]["masks"].any((1, 2)) != returns)]
         if not moments:
             continue
         subject, moment = moments[rng.integers(len(moments))]

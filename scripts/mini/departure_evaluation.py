@@ -14,21 +14,21 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from batches import MASK_CELLS, squash, squash_mask
 from clip_batches import Moment, event_window, kind_of
 from clips import LEAST_VISIBLE, WAYS
 from model import build_model
+from object_evaluation import iou
 from object_losses import deepest, largest_part
-from pack_checkpoint import unpacked
+from pack_checkpoint import overlaid, unpacked
 from step import Step
+from video_evaluation import GONE_AFTER, mean
 from video_losses import told
 from video_network import VideoForward, kept
 
 FOUND = 8  # frames before and after the moment
-GRACE = 2  # frames on which what has left may still be found
-DRAWN = Moment(length=(60, 61), before=(FOUND, FOUND + 1), after=(GRACE + FOUND, GRACE + FOUND + 1), leaves=1.0,
+DRAWN = Moment(length=(60, 61), before=(FOUND, FOUND + 1), after=(GONE_AFTER + FOUND, GONE_AFTER + FOUND + 1), leaves=1.0,
                longest=(400,), alike=0.0, ways=WAYS)
 
 
@@ -37,7 +37,7 @@ def load(checkpoint, over):
     packed = checkpoint.suffix == ".safetensors"
     saved = unpacked(checkpoint) if packed else torch.load(checkpoint, map_location="cpu", weights_only=True)
     step = Step(build_model(saved["resolution"]))
-    step.load_state_dict(saved["step"] | (load_file(over) if over else {}))
+    step.load_state_dict(overlaid(saved["step"], over))
     step.requires_grad_(False)
     return step.net, VideoForward(step.objects)
 
@@ -53,7 +53,7 @@ def click(video, gold):
 def found_masks(net, video, clip, masks, times, given):
     """Masks bool [H, W] found of an object, masks bool [T, H, W], by time's index, from the first that is not given on."""
     resolution, found, memories = net.grid * net.patch, {}, []
-    cover = [squash_mask(m, resolution // 12 * MASK_CELLS).astype(np.float32) / 255 for m in masks[: 1 + given]]
+    cover = [squash_mask(m, net.grid * MASK_CELLS).astype(np.float32) / 255 for m in masks[: 1 + given]]
     for t, time in enumerate(times.tolist()):
         pixels = torch.from_numpy(squash(clip["frames"][t], resolution))[None].float() / 127.5 - 1
         fine, middle, coarse = video.features(net.backbone(pixels))
@@ -80,7 +80,7 @@ def main():
     options = arguments.parse_args()
     torch.set_num_threads(1)
     net, video = load(options.checkpoint, options.over)
-    left, held, iou = 0, [], []
+    left, held, overlaps = 0, [], []
     for index in range(options.departures):
         window = event_window(np.random.default_rng([options.seed, index, 11]), DRAWN)
         if window is None:
@@ -93,15 +93,15 @@ def main():
         moment = next(t for t in range(1 + given, len(times)) if there[t - 1] and not there[t : t + 3].any())
         until = next((t for t in range(moment, len(times)) if there[t]), len(times))
         left += 1
-        iou += [(found[t] & masks[t]).sum() / (found[t] | masks[t]).sum() for t in found if t < moment and there[t]]
-        by = [t for t in range(moment + GRACE, until) if found[t].sum() >= LEAST_VISIBLE]
+        overlaps += [iou(found[t], masks[t]) for t in found if t < moment and there[t]]
+        by = [t for t in range(moment + GONE_AFTER, until) if found[t].sum() >= LEAST_VISIBLE]
         if by:
             covered = [(found[by[0]] & o["masks"][by[0]]).sum() for o in clip["objects"]]
             holder = " ".join(kind_of(clip["objects"][int(np.argmax(covered))])) if max(covered) else "ground"
             held.append({"number": index, "object": " ".join(kind_of(thing)), "held by": holder, "frames": len(by)})
     for one in held:
         print(json.dumps(one))
-    print(json.dumps({"left": left, "gone": left - len(held), "J before": round(float(np.mean(iou)), 4)}))
+    print(json.dumps({"left": left, "gone": left - len(held), "J before": mean(overlaps)}))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 
 def unpacked(path):
@@ -18,6 +18,11 @@ def unpacked(path):
         "step": step, "average": {}, "average_steps": 0, "done": int(facts["done"]), "spent": 0.0, "seed": 0,
         "resolution": int(facts["resolution"]), "memory_trained": facts.get("memory_trained") == "true",
     }
+
+
+def overlaid(weights, over):
+    """Weights with those of the file `over`, if any, in their place."""
+    return weights | (load_file(over) if over else {})
 
 
 def start_from(out, init):

@@ -20,12 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as together
-from safetensors.torch import load_file
 
 from clip_batches import BRIEF, window_stream
 from model import build_model
 from optimizers import build_optimizers, rate_share, set_rate
-from pack_checkpoint import start_from
+from pack_checkpoint import overlaid, start_from
 from step import WEIGHTS as STEP_WEIGHTS
 from step import Step
 from train import save_objects, stop_requests
@@ -126,7 +125,7 @@ def main():
     saved = start_from(options.out, options.init)
     model = build_model(saved["resolution"])
     step = Step(model)
-    step.load_state_dict(saved["step"] | (load_file(options.over) if options.over else {}))
+    step.load_state_dict(overlaid(saved["step"], options.over))
     step.requires_grad_(False)
     video = VideoForward(step.objects)
     if not options.resume:
