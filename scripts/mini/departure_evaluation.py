@@ -19,6 +19,7 @@ from batches import MASK_CELLS, squash, squash_mask
 from clip_batches import Moment, event_window, kind_of
 from clips import LEAST_VISIBLE, WAYS
 from model import build_model
+from network import coverage_tensor, pixel_tensor
 from object_evaluation import iou
 from object_losses import deepest, largest_part
 from pack_checkpoint import overlaid, unpacked
@@ -53,15 +54,15 @@ def click(video, gold):
 def found_masks(net, video, clip, masks, times, given):
     """Masks bool [H, W] found of an object, masks bool [T, H, W], by time's index, from the first that is not given on."""
     resolution, found, memories = net.grid * net.patch, {}, []
-    cover = [squash_mask(m, net.grid * MASK_CELLS).astype(np.float32) / 255 for m in masks[: 1 + given]]
+    cover = coverage_tensor(np.stack([squash_mask(m, net.grid * MASK_CELLS) for m in masks[: 1 + given]]))
     for t, time in enumerate(times.tolist()):
-        pixels = torch.from_numpy(squash(clip["frames"][t], resolution))[None].float() / 127.5 - 1
+        pixels = pixel_tensor(squash(clip["frames"][t], resolution))[None]
         fine, middle, coarse = video.features(net.backbone(pixels))
         if t == 0:
-            answer = video.answer(*video.decoded(fine, middle, video.plain(coarse), *click(video, cover[0])))
+            answer = video.answer(*video.decoded(fine, middle, video.plain(coarse), *click(video, cover[0].numpy())))
         elif t <= given:
             there = torch.tensor([bool(masks[t].any())])
-            answer = told(video, fine, middle, coarse, torch.from_numpy(cover[t])[None], there)
+            answer = told(video, fine, middle, coarse, cover[t : t + 1], there)
         else:
             answer = video.answer(*video.decoded(fine, middle, video.conditioned(coarse, memories, time)))
             large = F.interpolate(answer.masks, masks[t].shape, mode="bilinear", align_corners=False)
@@ -101,7 +102,8 @@ def main():
             held.append({"number": index, "object": " ".join(kind_of(thing)), "held by": holder, "frames": len(by)})
     for one in held:
         print(json.dumps(one))
-    print(json.dumps({"left": left, "gone": left - len(held), "J before": mean(overlaps)}))
+    twins = sum(one["object"] == one["held by"] for one in held)  # of the same colour and shape: only its way tells it apart
+    print(json.dumps({"left": left, "gone": left - len(held), "held by a twin": twins, "J before": mean(overlaps)}))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from batches import centre_box, squash
 from evaluation_set import DEFAULT_SEED, make_set
 from model import load_transformers
-from network import TrainingForward
+from network import TrainingForward, pixel_tensor
 from object_evaluation import measure_objects
 from tokenizer import MiniTokenizer
 
@@ -30,7 +30,7 @@ def predict(net, tokenizer, scene, prompts):
     """Per prompt: scores [Q], masks bool [n, H, W] and scores of those above 0.1 (best first)."""
     height, width = scene["image"].shape[:2]
     resolution = net.grid * net.patch
-    pixels = torch.from_numpy(squash(scene["image"], resolution))[None].float() / 127.5 - 1
+    pixels = pixel_tensor(squash(scene["image"], resolution))[None]
     fine, middle, coarse = net.neck(net.backbone(pixels))
     flat = coarse.flatten(2).transpose(1, 2)
     results = []

@@ -13,6 +13,16 @@ from torch import nn
 from roi_align import roi_align
 
 
+def pixel_tensor(pixels):
+    """uint8 array of pixels as the float tensor the network wants, -1 to 1: mean and deviation of 0.5 (tokenizer_config.json)."""
+    return torch.from_numpy(pixels).float().div_(127.5).sub_(1)
+
+
+def coverage_tensor(masks):
+    """uint8 array of coverage as a float tensor, 0 to 1."""
+    return torch.from_numpy(masks).float().div_(255)
+
+
 def inverse_sigmoid(x, eps=1e-3):
     """As transformers does it."""
     x = x.clamp(0, 1)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from batches import squash
+from network import pixel_tensor
 from object_losses import LOGIT_BOUND, deepest, largest_part
 
 STABILITY_DELTA, STABILITY_THRESHOLD = 0.05, 0.98  # the tracker's own: below, the best of the three stands in
@@ -56,7 +57,7 @@ def measure_objects(net, objects, dataset):
     resolution = net.grid * net.patch
     for scene, _ in dataset:
         size = scene["image"].shape[:2]
-        pixels = torch.from_numpy(squash(scene["image"], resolution))[None].float() / 127.5 - 1
+        pixels = pixel_tensor(squash(scene["image"], resolution))[None]
         with torch.no_grad():
             features = objects.features(net.backbone(pixels))
         for thing in scene["objects"]:

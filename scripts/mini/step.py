@@ -8,7 +8,7 @@ from losses import (
     mask_losses, match, name_loss, place_loss, score_loss, word_loss,
 )
 from model import place_code
-from network import Helpers, TrainingForward, corners
+from network import Helpers, TrainingForward, corners, coverage_tensor, pixel_tensor
 from object_losses import object_losses
 from object_network import ObjectForward
 from tokenizer import kind_of_token
@@ -26,8 +26,8 @@ WEIGHTS = {
 
 def tensors(batch, pad):
     """A batch's arrays as tensors; texts are padded to one length, boxes to the most any pair has."""
-    pixels = torch.from_numpy(batch["pixels"]).float().div_(127.5).sub_(1)
-    masks = torch.from_numpy(batch["masks"]).float().div_(255)
+    pixels = pixel_tensor(batch["pixels"])
+    masks = coverage_tensor(batch["masks"])
     objects = torch.from_numpy(batch["objects"])
     pairs = batch["pairs"]
     ids = torch.full((len(pairs), TEXT_LENGTH), pad)

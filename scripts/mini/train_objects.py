@@ -16,6 +16,7 @@ import torch
 
 from batches import batch_stream
 from model import build_model
+from network import coverage_tensor, pixel_tensor
 from object_evaluation import measure_objects
 from object_losses import object_losses, often
 from optimizers import build_optimizers, rate_share, set_rate
@@ -42,7 +43,7 @@ class Pool:
     def losses(self, batch, rng, pictures, objects, corrections):
         """Losses of a step that takes a new batch in; none while there is nothing to ask for."""
         with torch.no_grad():
-            self.add(self.step.net.backbone(torch.from_numpy(batch["pixels"]).float().div_(127.5).sub_(1)), batch)
+            self.add(self.step.net.backbone(pixel_tensor(batch["pixels"])), batch)
         if not self.kept:
             return {}
         tokens, data, first_iou, take_back = self.draw(pictures)
@@ -71,7 +72,7 @@ class Pool:
         tokens, masks, objects, iou = zip(*(self.kept[i] for i in chosen))
         rows = [np.concatenate([np.full((len(o), 1), i, np.float32), o[:, 1:]], 1) for i, o in enumerate(objects)]
         data = {
-            "masks": torch.from_numpy(np.concatenate(masks)).float().div_(255),
+            "masks": coverage_tensor(np.concatenate(masks)),
             "objects": torch.from_numpy(np.concatenate(rows)),
         }
         first_iou = np.concatenate(iou)

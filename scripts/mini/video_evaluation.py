@@ -30,6 +30,7 @@ def measure_video(net, video, count, frames, kinds=("click", "mask"), seed=SEED 
     import torch.nn.functional as F
 
     from batches import squash, squash_mask
+    from network import coverage_tensor, pixel_tensor
     from video_losses import follow
 
     rows = {kind: {"iou": [], "late": [], "lost": []} for kind in kinds}
@@ -40,12 +41,12 @@ def measure_video(net, video, count, frames, kinds=("click", "mask"), seed=SEED 
             continue
         cells = 8 * net.grid
         data = {
-            "masks": torch.from_numpy(np.stack([squash_mask(o["masks"][0], cells) for o in objects]))[:, None].float() / 255,
+            "masks": coverage_tensor(np.stack([squash_mask(o["masks"][0], cells) for o in objects]))[:, None],
             "boxes": torch.tensor([box_of(o["masks"][0]) for o in objects], dtype=torch.float32),
         }
         with torch.no_grad():
             made = [
-                video.features(net.backbone(torch.from_numpy(squash(f, resolution))[None].float() / 127.5 - 1))
+                video.features(net.backbone(pixel_tensor(squash(f, resolution))[None]))
                 for f in clip["frames"]
             ]
         for kind in kinds:

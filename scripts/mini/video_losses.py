@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from clips import box_of
 from losses import mask_terms
+from network import coverage_tensor, pixel_tensor
 from object_losses import FAR, answer_losses, enlarged, first_prompts, overlaps
 from video_network import ABSENT, best_of, kept
 
@@ -215,8 +216,8 @@ def window_backward(video, features, data, rng, teach, weights, with_pictures=Fa
 def window_tensors(window):
     """A window's arrays as tensors."""
     return {
-        "pixels": torch.from_numpy(window["pixels"]).float().div_(127.5).sub_(1),
-        "masks": torch.from_numpy(window["masks"]).float().div_(255),
+        "pixels": pixel_tensor(window["pixels"]),
+        "masks": coverage_tensor(window["masks"]),
         "visible": torch.from_numpy(window["visible"]), "boxes": torch.from_numpy(window["boxes"]),
         "times": window["times"].tolist(), "given": window["given"], "kinds": window["kinds"],
     }

@@ -5,7 +5,8 @@ export interface VideoScores {
   readonly text: number;
   readonly click: number;
   readonly switches: number;
-  readonly gone: number;
+  readonly goneText: number;
+  readonly goneClick: number;
   readonly late: number;
   readonly surplus: number;
 }
