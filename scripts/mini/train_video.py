@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.distributed as together
 
-from clip_batches import AGAIN, BRIEF, window_stream
+from clip_batches import BRIEF, window_stream
 from model import build_model
 from optimizers import build_optimizers, rate_share, set_rate
 from pack_checkpoint import overlaid, start_from
@@ -45,8 +45,6 @@ LONG_LENGTHS = (
     BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 64,
     BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 16,
 )
-# With --again: mostly windows of two frames, far apart, which cost a tenth.
-AGAIN_LENGTHS = (AGAIN, AGAIN, AGAIN, BRIEF, AGAIN, AGAIN, AGAIN, 16, AGAIN, AGAIN, AGAIN, BRIEF)
 DECODER_RATE = 0.4  # of the memory's: the decoder has learned before
 # Pictures and objects in them that the decoder is asked for after every window, so that it forgets nothing, and corrections:
 # after every second window and with one correction the third correction no longer improved what was found.
@@ -84,7 +82,6 @@ def read_options():
     arguments.add_argument("--resume", action="store_true", help="go on with the memory in the checkpoint instead of a new one")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --resume)")
     arguments.add_argument("--long", action="store_true", help="windows of 16 to 64 frames and brief ones instead of 5 to 8")
-    arguments.add_argument("--again", action="store_true", help="mostly windows of two frames, far apart: knowing objects again")
     arguments.add_argument("--rate", type=float, default=1e-3)
     arguments.add_argument("--decoder", action="store_true", help="let the mask decoder learn as well")
     arguments.add_argument("--validate-minutes", type=float, default=15)
@@ -139,8 +136,7 @@ def main():
     trained = [p.requires_grad_() for learning, _ in groups for p in learning.values()]
     optimizers = [o for learning, rate in groups for o in build_optimizers(learning.items(), rate)]
     state = {"done": 0, "drawn": 0, "J": 0.0, **(saved.get("video", {}) if options.resume else {})}
-    lengths = AGAIN_LENGTHS if options.again else LONG_LENGTHS if options.long else LENGTHS
-    stream = window_stream(state["drawn"], seed, saved["resolution"], lengths)
+    stream = window_stream(state["drawn"], seed, saved["resolution"], LONG_LENGTHS if options.long else LENGTHS)
     pool, pictures = Pool(step, np.random.default_rng(seed)), object_stream(5000 + seed, saved["resolution"])
     log = open(options.out / "log" / "video.jsonl", "a", buffering=1)
     began, sums, stop = time.time(), {}, stop_requests()

@@ -45,10 +45,7 @@ def measure_video(net, video, count, frames, kinds=("click", "mask"), seed=SEED 
             "boxes": torch.tensor([box_of(o["masks"][0]) for o in objects], dtype=torch.float32),
         }
         with torch.no_grad():
-            made = [
-                video.features(net.backbone(pixel_tensor(squash(f, resolution))[None]))
-                for f in clip["frames"]
-            ]
+            made = [video.features(net.backbone(pixel_tensor(squash(f, resolution))[None])) for f in clip["frames"]]
         for kind in kinds:
             found = follow(video, lambda t: made[t], frames, data, kind, np.random.default_rng(0))
             for thing, logits in zip(objects, found):
