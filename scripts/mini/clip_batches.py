@@ -11,6 +11,8 @@ from clips import RESTLESS, box_of, clickable, draw_clip
 OBJECTS = 4  # followed per window at most
 ALIKE = 0.7  # of windows: with objects that are easily taken for each other
 SHORT = 16  # frames that a window has at most to jump
+AGAIN = 2  # length of windows that ask what was prompted again after a long time, known from nothing but that prompt:
+LATER = 5, 90  # frames later. Where it is says nothing then, so it is what it looks like that must be known
 BRIEF = 0  # length of windows that always jump, and have only FOUND frames to be found
 DRAWN = 4  # clips of which the window with the most events is taken,
 AS_IT_COMES = 0.3  # but for this share of windows
@@ -29,6 +31,8 @@ def window(rng, frames):
     Half of the short windows, and all BRIEF ones, jump after the first frame: the prompted frame of a long clip is far away,
     and what happened since is known of the last frames only. Long windows show every frame or every second one.
     """
+    if frames == AGAIN:
+        return np.array([0, rng.integers(*LATER)]), 0
     step = int(rng.choice([1, 1, 2] if frames > SHORT else [1, 1, 2, 3]))
     if frames > SHORT or (frames != BRIEF and rng.random() < 0.5):
         return np.arange(frames) * step, 0

@@ -1,8 +1,8 @@
 """Whether clicked objects that leave a clip are gone: many departures in little time, to tell weights apart.
 
-    python departure_evaluation.py CHECKPOINT [--over FILE] [--departures 100] [--seed 77]
+    python departure_evaluation.py CHECKPOINT [--departures 100] [--seed 77]
 
-CHECKPOINT is checkpoint.pt of a run or a file of pack_checkpoint.py, --over as in train_video.py. Clips are those of
+CHECKPOINT is checkpoint.pt of a run or a file of pack_checkpoint.py. Clips are those of
 video_evaluation.py (nothing is drawn alike on purpose), cut to the clicked frame, one to six given ones, and eight found ones
 before and after the moment at which an object leaves. Says how many are gone from the third frame on, as the evaluation of
 the package means it, and who held the others. 30 clips of 60 frames have 10 to 17 such departures and take as long as 100 here.
@@ -22,7 +22,7 @@ from model import build_model
 from network import coverage_tensor, pixel_tensor
 from object_evaluation import iou
 from object_losses import deepest, largest_part
-from pack_checkpoint import overlaid, unpacked
+from pack_checkpoint import unpacked
 from step import Step
 from video_evaluation import GONE_AFTER, mean
 from video_losses import told
@@ -33,12 +33,12 @@ DRAWN = Moment(length=(60, 61), before=(FOUND, FOUND + 1), after=(GONE_AFTER + F
                longest=(400,), alike=0.0, ways=WAYS)
 
 
-def load(checkpoint, over):
+def load(checkpoint):
     """The picture side and the memory parts with the weights of a checkpoint."""
     packed = checkpoint.suffix == ".safetensors"
     saved = unpacked(checkpoint) if packed else torch.load(checkpoint, map_location="cpu", weights_only=True)
     step = Step(build_model(saved["resolution"]))
-    step.load_state_dict(overlaid(saved["step"], over))
+    step.load_state_dict(saved["step"])
     step.requires_grad_(False)
     return step.net, VideoForward(step.objects)
 
@@ -75,12 +75,11 @@ def main():
     """Command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("checkpoint", type=Path)
-    arguments.add_argument("--over", type=Path)
     arguments.add_argument("--departures", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=77)
     options = arguments.parse_args()
     torch.set_num_threads(1)
-    net, video = load(options.checkpoint, options.over)
+    net, video = load(options.checkpoint)
     left, held, overlaps = 0, [], []
     for index in range(options.departures):
         window = event_window(np.random.default_rng([options.seed, index, 11]), DRAWN)

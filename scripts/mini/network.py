@@ -261,6 +261,8 @@ class Helpers(nn.Module):
         self.object_cover = nn.Linear(width, 1)
         self.pixel_place = nn.Linear(width, 16)
         self.box_label = nn.Linear(width, 1)
+        self.looks = nn.Linear(width, 40)
+        self.looks_bias = nn.Parameter(torch.tensor(1.0))
         self.word_scale = nn.Parameter(torch.tensor(0.125))
         self.word_bias = nn.Parameter(torch.tensor(-3.0))
         for layer in (self.vit_kinds, self.fpn_kinds, self.prompt_cover, self.object_cover):

@@ -32,7 +32,7 @@ def tracker_config(detector):
             "hidden_size": width, "mlp_dim": 256, "iou_head_hidden_dim": width, "num_attention_heads": 4,
             "attention_downsample_rate": 1,
         },
-        memory_attention_hidden_size=width, memory_attention_num_layers=2, memory_attention_feed_forward_hidden_size=256,
+        memory_attention_hidden_size=width, memory_attention_num_layers=3, memory_attention_feed_forward_hidden_size=256,
         memory_encoder_hidden_size=width, mask_downsampler_embed_dim=width, memory_fuser_embed_dim=width,
         memory_fuser_intermediate_dim=256,
     )

@@ -6,7 +6,7 @@ import sys
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 
 def unpacked(path):
@@ -20,11 +20,6 @@ def unpacked(path):
     }
 
 
-def overlaid(weights, over):
-    """Weights with those of the file `over`, if any, in their place."""
-    return weights | (load_file(over) if over else {})
-
-
 def start_from(out, init):
     """What a run in folder `out` goes on from: packed weights, or its own checkpoint.pt where init is None."""
     if init is None:
@@ -33,11 +28,15 @@ def start_from(out, init):
     return unpacked(init)
 
 
-if __name__ == "__main__":
-    saved = torch.load(sys.argv[1], weights_only=True)
+def pack(saved, out):
+    """Write the weights of what a checkpoint.pt holds."""
     weights = {k: v.contiguous().clone() for k, v in saved["step"].items()}
     facts = {
         "done": str(saved["done"]), "resolution": str(saved["resolution"]),
         "memory_trained": "true" if saved.get("memory_trained") else "false",
     }
-    save_file(weights, sys.argv[2], metadata=facts)
+    save_file(weights, out, metadata=facts)
+
+
+if __name__ == "__main__":
+    pack(torch.load(sys.argv[1], weights_only=True), sys.argv[2])

@@ -6,7 +6,8 @@ The last part of the recipe: goes on from FOLDER/checkpoint.pt of train_objects.
 earlier run of its own) and writes checkpoint.pt and export/ again, every five minutes and at the end (SIGTERM ends it early).
 Concepts do not change. Without --decoder only the parts learn that pictures do not use, so object prompts stay what they
 are, too. With it their mask decoder learns what is asked of it in clips, and is asked for objects in pictures in between. The
-export says that its memory is trained once objects are followed well enough.
+export says that its memory is trained once objects are followed well enough. --looks goes on from fit_looks.py: the coarse
+features of the tracker's neck learn as well, what objects look like before all.
 
 Every process (one thread each: that learns more than two threads in one) sees windows of its own; every SHARED steps their
 weights become the mean of all.
@@ -21,20 +22,21 @@ import numpy as np
 import torch
 import torch.distributed as together
 
-from clip_batches import BRIEF, window_stream
+from clip_batches import AGAIN, BRIEF, window_stream
 from model import build_model
 from optimizers import build_optimizers, rate_share, set_rate
-from pack_checkpoint import overlaid, start_from
+from pack_checkpoint import start_from
 from step import WEIGHTS as STEP_WEIGHTS
 from step import Step
 from train import save_objects, stop_requests
 from train_objects import Pool, object_stream
 from video_evaluation import measure_video
-from video_losses import mask_loss, window_backward, window_tensors
+from video_losses import looks_loss, mask_loss, window_backward, window_tensors
 from video_network import VideoForward, attend_in_half, decoder_parameters, memory_parameters, start_memory
 
 WEIGHTS = {
     "video_features": 1.0, "video_mask": 2.0, "video_dice": 2.0, "video_score": 0.8, "video_quality": 1.0,
+    "video_looks": 0.5,
     **{name: value for name, value in STEP_WEIGHTS.items() if name.startswith("object_")},
 }
 # Frames of a window, in turns. Eight are as many as it takes to use every row of the temporal table; attention to few
@@ -44,6 +46,10 @@ LENGTHS = (5, 5, 8)
 LONG_LENGTHS = (
     BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 64,
     BRIEF, 16, BRIEF, BRIEF, 32, BRIEF, 16, BRIEF, BRIEF, 16,
+)
+# With --looks objects must be known again after a long time, too.
+LOOKS_LENGTHS = (
+    AGAIN, BRIEF, AGAIN, BRIEF, AGAIN, 16, BRIEF, AGAIN, BRIEF, AGAIN, BRIEF, 16, AGAIN, BRIEF, AGAIN, BRIEF, AGAIN, 32, BRIEF,
 )
 DECODER_RATE = 0.4  # of the memory's: the decoder has learned before
 # Pictures and objects in them that the decoder is asked for after every window, so that it forgets nothing, and corrections:
@@ -77,15 +83,18 @@ def read_options():
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--minutes", type=float, default=60, help="time for this run, from its start")
     arguments.add_argument("--init", type=Path, help="go on from weights packed by pack_checkpoint.py instead of OUT/checkpoint.pt")
-    arguments.add_argument("--over", type=Path, help="weights to lay over those, such as checkpoint/video-91.safetensors")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--resume", action="store_true", help="go on with the memory in the checkpoint instead of a new one")
     arguments.add_argument("--start-progress", type=float, default=0.0, help="begin the schedule here (with --resume)")
     arguments.add_argument("--long", action="store_true", help="windows of 16 to 64 frames and brief ones instead of 5 to 8")
     arguments.add_argument("--rate", type=float, default=1e-3)
     arguments.add_argument("--decoder", action="store_true", help="let the mask decoder learn as well")
+    arguments.add_argument("--looks", action="store_true", help="let the coarse features learn what objects look like (with --decoder)")
     arguments.add_argument("--validate-minutes", type=float, default=15)
-    return arguments.parse_args()
+    options = arguments.parse_args()
+    if options.looks and not options.decoder:
+        arguments.error("--looks changes what the mask decoder sees: it needs --decoder")
+    return options
 
 
 def join_the_others():
@@ -113,7 +122,11 @@ def what_learns(step, tracker, options):
     if not options.decoder:
         return [(memory, options.rate)]
     cover = {f"cover.{n}": p for n, p in step.helpers.object_cover.named_parameters()}
-    return [(memory, options.rate), (dict(decoder_parameters(tracker)) | cover, options.rate * DECODER_RATE)]
+    rest = dict(decoder_parameters(tracker)) | cover
+    if options.looks:
+        rest |= {f"coarse.{n}": p for n, p in step.objects.tracker_neck.fpn_layers[2].named_parameters()}
+        rest |= {f"looks.{n}": p for n, p in step.helpers.looks.named_parameters()} | {"looks_bias": step.helpers.looks_bias}
+    return [(memory, options.rate), (rest, options.rate * DECODER_RATE)]
 
 
 def main():
@@ -125,7 +138,7 @@ def main():
     saved = start_from(options.out, options.init)
     model = build_model(saved["resolution"])
     step = Step(model)
-    step.load_state_dict(overlaid(saved["step"], options.over))
+    step.load_state_dict(saved["step"])
     step.requires_grad_(False)
     video = VideoForward(step.objects)
     if not options.resume:
@@ -136,7 +149,8 @@ def main():
     trained = [p.requires_grad_() for learning, _ in groups for p in learning.values()]
     optimizers = [o for learning, rate in groups for o in build_optimizers(learning.items(), rate)]
     state = {"done": 0, "drawn": 0, "J": 0.0, **(saved.get("video", {}) if options.resume else {})}
-    stream = window_stream(state["drawn"], seed, saved["resolution"], LONG_LENGTHS if options.long else LENGTHS)
+    lengths = LOOKS_LENGTHS if options.looks else LONG_LENGTHS if options.long else LENGTHS
+    stream = window_stream(state["drawn"], seed, saved["resolution"], lengths)
     pool, pictures = Pool(step, np.random.default_rng(seed)), object_stream(5000 + seed, saved["resolution"])
     log = open(options.out / "log" / "video.jsonl", "a", buffering=1)
     began, sums, stop = time.time(), {}, stop_requests()
@@ -181,10 +195,18 @@ def main():
             optimizer.zero_grad(set_to_none=True)
         set_rate(optimizers, rate_share(progress, steps, hold=0.4))
         with torch.no_grad():
-            features = video.features(step.net.backbone(data["pixels"]))
+            tokens = step.net.backbone(data["pixels"])
+        fine, middle, coarse = video.features(tokens)
+        used = coarse.detach().requires_grad_(options.looks)  # every frame leaves its gradient here
+        features = fine.detach(), middle.detach(), used
         rng = np.random.default_rng([seed, index, 13])
         teach = float(np.interp(progress, [0.1, 0.3], [1.0, 0.1]))
         losses = window_backward(video, features, data, rng, teach, WEIGHTS, with_pictures=options.decoder)
+        if options.looks:
+            of_looks = looks_loss(step.helpers, used, data["masks"])
+            (WEIGHTS["video_looks"] * of_looks).backward()
+            losses["video_looks"] = float(of_looks.detach())
+            coarse.backward(used.grad)
         if options.decoder:
             of_pictures = pool.losses(next(pictures)[1], rng, PICTURES, OBJECTS, CORRECTIONS)
             if of_pictures:

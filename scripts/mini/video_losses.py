@@ -16,10 +16,11 @@ from video_network import ABSENT, best_of, kept
 CERTAIN = 10.0  # logits of true masks
 MISLED = 0.6  # of windows with given frames: some objects are remembered as something else on the last of them,
 SPARED = 0.35  # but this share of objects is not
-MISTAKES = {"other": 0.6, "both": 0.08, "absent": 0.22, "moved": 0.1}
+MISTAKES = {"other": 0.5, "both": 0.22, "absent": 0.18, "moved": 0.1}
 ALIKE = 3.0  # times as often as another, an object is taken for one of its own colour
 PICTURES = 6  # objects of a window that are prompted anew on some frame, as in a picture
 FEWEST = 30  # cells of a mask to be prompted on
+LEAST_SEEN = 0.5  # places of the coarse map that an object must cover to be compared
 
 
 def told(video, fine, middle, coarse, masks, visible):
@@ -144,6 +145,27 @@ def frame_losses(video, now, conditioned, masks, quality, score, gold, visible):
         bce, dice = mask_terms(enlarged(chosen)[:, 0], gold[there], FAR)
         losses["video_mask"], losses["video_dice"] = bce.mean(), dice.mean()
     return losses
+
+
+def looks_compared(helpers, coarse, masks):
+    """Of objects on the first frame and those on later ones, logits [N, N, T - 1] of looking the same, whether they are, and
+    whether both are seen: an object looks like the mean over its places, after `looks` the same are near each other.
+    coarse [T, C, g, g], coverage [N, T, S, S]."""
+    weights = F.avg_pool2d(masks, masks.shape[-1] // coarse.shape[-1]).flatten(2)
+    seen = weights.sum(2) > LEAST_SEEN
+    weights = weights * (weights > 0.5 * weights.amax(2, keepdim=True))
+    means = torch.einsum("ntp,tcp->ntc", weights, coarse.flatten(2)) / weights.sum(2, keepdim=True).clamp(min=1e-6)
+    looks = helpers.looks(means)
+    logits = helpers.looks_bias - (looks[:, None, :1] - looks[None, :, 1:]).pow(2).sum(-1) / 8
+    same = torch.eye(len(masks), dtype=torch.bool)[..., None].expand_as(logits)
+    return logits, same, seen[:, None, :1] & seen[None, :, 1:]
+
+
+def looks_loss(helpers, coarse, masks):
+    """Whether an object of the first frame can be told from the others of later frames by its features."""
+    logits, same, compared = looks_compared(helpers, coarse, masks)
+    entropy = F.binary_cross_entropy_with_logits(logits, same.float(), reduction="none") * (1 + same.float()) / 2
+    return (entropy * compared).sum() / compared.sum().clamp(min=1)
 
 
 def used(memory):
