@@ -88,7 +88,7 @@ def fit_neck(step, pairs, rng):
         if done in (int(HEAD_FIRST * steps), steps - 1):
             with torch.no_grad():
                 apart = told_apart(helpers, maps_of, tested)
-            print(json.dumps({"step": done, "told apart": round(apart, 3), "moved": round(float(moved), 4)}), flush=True)
+            print(json.dumps({"step": done, "told apart": round(apart, 3), "moved": round(float(moved.detach()), 4)}), flush=True)
     for parameter in neck + head:
         parameter.requires_grad_(False)
 
