@@ -5,9 +5,10 @@
 Features that were learned from clicks alone forget what a click does not need: shades first. So objects were hardly known
 again. This goes between two runs of train_video.py: the picture side's tokens know more, and a linear layer on them learns to
 keep it, at little change to what it gave before. Then the last layer of the memory attention starts anew: it adds nothing yet,
-and attends to whatever looks the same, wherever that is. `train_video.py --neck` goes on from there.
+and attends to whatever looks the same, wherever that is. `train_video.py --looks` goes on from there.
 """
 import argparse
+import copy
 import json
 from pathlib import Path
 
@@ -16,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from batches import squash, squash_mask
-from clip_batches import ALIKE, LATER, LONGEST
+from batches import MASK_CELLS, squash, squash_mask
+from clip_batches import AGAIN, ALIKE, LONGEST, window
 from clips import RESTLESS, draw_clip
 from model import build_model
 from network import coverage_tensor, pixel_tensor
+from object_network import start_layers
 from pack_checkpoint import pack, unpacked
 from step import Step
 from video_losses import looks_compared, looks_loss, told
@@ -38,7 +40,7 @@ STEADY = 6  # rotary frequencies of an axis from this one on turn by less than 4
 
 def pair(rng, step, resolution):
     """Two frames of a clip, far apart: ViT tokens float16 [2, g*g, D] and objects' coverage [N, 2, g, g]; None with one object."""
-    clip = draw_clip(rng, [0, int(rng.integers(*LATER))], longest=int(rng.choice(LONGEST)), alike=ALIKE, ways=RESTLESS)
+    clip = draw_clip(rng, window(rng, AGAIN)[0].tolist(), longest=int(rng.choice(LONGEST)), alike=ALIKE, ways=RESTLESS)
     if len(clip["objects"]) < 2:
         return None
     masks = np.stack([[squash_mask(m, step.net.grid) for m in o["masks"]] for o in clip["objects"]])
@@ -61,13 +63,13 @@ def fit_neck(step, pairs, rng):
     """Let the coarse layer of the tracker's neck keep what objects look like; says what that gave."""
     layer, helpers, grid = step.objects.tracker_neck.fpn_layers[2], step.helpers, step.net.grid
 
-    def maps_of(tokens):
+    before = copy.deepcopy(layer)
+
+    def maps_of(tokens, layer=layer):
         return layer(tokens.float().transpose(1, 2).unflatten(2, (grid, grid)))
 
     tested, learned = pairs[:TESTED], pairs[TESTED:]
-    with torch.no_grad():
-        before = [maps_of(tokens) for tokens, _ in learned]
-        variance = torch.cat(before[:100]).var((0, 2, 3)).mean()
+    variance = maps_of(torch.cat([tokens for tokens, _ in learned[:100]]), before).var((0, 2, 3)).mean()
     neck, head = [*layer.parameters()], [*helpers.looks.parameters(), helpers.looks_bias]
     for parameter in neck + head:
         parameter.requires_grad_()
@@ -79,8 +81,9 @@ def fit_neck(step, pairs, rng):
         for group, waits in zip(optimizer.param_groups, (done < HEAD_FIRST * steps, False)):
             group["lr"] = 0.0 if waits else group["peak"] * (1 - done / steps) * min(1, (done + 1) / 30)
         chosen = rng.integers(len(learned), size=BATCH)
-        maps = maps_of(torch.cat([learned[i][0] for i in chosen]))
-        moved = (maps - torch.cat([before[i] for i in chosen])).pow(2).mean() / variance
+        tokens = torch.cat([learned[i][0] for i in chosen])
+        maps = maps_of(tokens)
+        moved = (maps - maps_of(tokens, before)).pow(2).mean() / variance
         losses = [looks_loss(helpers, own, learned[i][1]) for own, i in zip(maps.unflatten(0, (-1, 2)), chosen)]
         optimizer.zero_grad(set_to_none=True)
         (torch.stack(losses).mean() + KEEP * moved).backward()
@@ -98,12 +101,9 @@ def look_for_the_same(step, video, pairs):
     """Let the last layer of the memory attention attend to what looks like a place's own features. Its queries and keys are
     looks, as a linear map best reads them from what comes in, in channels that rotary positions hardly turn."""
     layer = video.tracker.memory_attention.layers[-1]
-    for module in layer.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            module.reset_parameters()
+    start_layers(layer)
+    for norm in (layer.layer_norm1, layer.layer_norm2, layer.layer_norm3):
+        norm.reset_parameters()
     cross = layer.cross_attn_image
     for silent in (layer.self_attn.o_proj, cross.o_proj, layer.linear2):
         nn.init.zeros_(silent.weight)
@@ -116,7 +116,7 @@ def look_for_the_same(step, video, pairs):
         if thing is None:
             continue
         fine, middle, coarse = video.features(tokens.float())
-        side = 8 * step.net.grid
+        side = step.net.grid * MASK_CELLS
         cover = F.interpolate(thing[:1, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
         answer = told(video, fine[:1], middle[:1], coarse[:1], cover, torch.tensor([True]))
         memory = video.remembered(coarse[:1], answer, 0, True)

@@ -38,6 +38,19 @@ def tracker_config(detector):
     )
 
 
+def start_layers(root):
+    """Starting weights of useful size for a module's layers; norms stay."""
+    for module in root.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(3))
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.3)
+
+
 class ObjectForward(nn.Module):
     """Picture side and prompt side of object prompts."""
 
@@ -57,15 +70,7 @@ class ObjectForward(nn.Module):
         """Starting weights: of useful size, and attention that looks where the coordinates agree."""
         prompts, decoder = self.tracker_model.prompt_encoder, self.tracker_model.mask_decoder
         for root in (self.tracker_neck, prompts, decoder):
-            for module in root.modules():
-                if isinstance(module, nn.Linear):
-                    nn.init.xavier_uniform_(module.weight)
-                    nn.init.zeros_(module.bias)
-                elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                    nn.init.kaiming_uniform_(module.weight, a=math.sqrt(3))
-                    nn.init.zeros_(module.bias)
-                elif isinstance(module, nn.Embedding):
-                    nn.init.normal_(module.weight, std=0.3)
+            start_layers(root)
         for layer in decoder.transformer.layers:
             for cross in (layer.cross_attn_token_to_image, layer.cross_attn_image_to_token):
                 cross.q_proj.weight.mul_(1.6)

@@ -29,7 +29,7 @@ def measure_video(net, video, count, frames, kinds=("click", "mask"), seed=SEED 
     import torch
     import torch.nn.functional as F
 
-    from batches import squash, squash_mask
+    from batches import MASK_CELLS, squash, squash_mask
     from network import coverage_tensor, pixel_tensor
     from video_losses import follow
 
@@ -39,7 +39,7 @@ def measure_video(net, video, count, frames, kinds=("click", "mask"), seed=SEED 
         resolution, objects = net.grid * net.patch, [clip["objects"][i] for i in clickable(clip)]
         if not objects:
             continue
-        cells = 8 * net.grid
+        cells = net.grid * MASK_CELLS
         data = {
             "masks": coverage_tensor(np.stack([squash_mask(o["masks"][0], cells) for o in objects]))[:, None],
             "boxes": torch.tensor([box_of(o["masks"][0]) for o in objects], dtype=torch.float32),

@@ -4,7 +4,6 @@ The modules are those of transformers' Sam3TrackerVideoModel; the loop is that o
 at once, all of which were prompted on the same frame (`check_forward.py` compares).
 """
 import copy
-import math
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoRoPEAttention
+
+from object_network import start_layers
 
 MEMORIES, POINTERS = 7, 16  # memory maps and object pointers attended to at most, the prompted frame's included
 MASK_SCALE, MASK_BIAS = 20.0, -10.0  # of masks to be remembered
@@ -81,13 +82,8 @@ def start_memory(tracker, seed=0, sharpness=2.5, sharp=5):
         torch.manual_seed(seed)
         for name in PARTS:
             part = getattr(tracker, name)
-            for module in part.modules() if isinstance(part, nn.Module) else ():
-                if isinstance(module, nn.Linear):
-                    nn.init.xavier_uniform_(module.weight)
-                    nn.init.zeros_(module.bias)
-                elif isinstance(module, nn.Conv2d):
-                    nn.init.kaiming_uniform_(module.weight, a=math.sqrt(3))
-                    nn.init.zeros_(module.bias)
+            if isinstance(part, nn.Module):
+                start_layers(part)
         layers = tracker.memory_attention.layers
         for layer in layers:
             cross = layer.cross_attn_image
