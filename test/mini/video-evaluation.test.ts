@@ -126,6 +126,8 @@ describe.skipIf("reason" in setUp)(`mini on ${CLIPS} clips it never saw`, () => 
   });
 
   async function byText(path: string, objects: readonly NamedTrack[], tally: Tally): Promise<void> {
+    // On some grounds nothing stands out, and a clip there has no objects.
+    if (objects.length === 0) return;
     await using session = await sam.video.open(path);
     for (const text of concepts(objects)) await session.addPrompt({ frame: 0, text });
     const frames: Found[] = [];
