@@ -18,12 +18,11 @@ import torch.nn.functional as F
 from batches import MASK_CELLS, squash, squash_mask
 from clip_batches import Moment, event_window, kind_of
 from clips import LEAST_VISIBLE, WAYS
-from model import build_model
 from network import coverage_tensor, pixel_tensor
 from object_evaluation import iou
 from object_losses import deepest, largest_part
 from pack_checkpoint import unpacked
-from step import Step
+from step import frozen_step
 from video_evaluation import GONE_AFTER, mean
 from video_losses import told
 from video_network import VideoForward, kept
@@ -37,9 +36,7 @@ def load(checkpoint):
     """The picture side and the memory parts with the weights of a checkpoint."""
     packed = checkpoint.suffix == ".safetensors"
     saved = unpacked(checkpoint) if packed else torch.load(checkpoint, map_location="cpu", weights_only=True)
-    step = Step(build_model(saved["resolution"]))
-    step.load_state_dict(saved["step"])
-    step.requires_grad_(False)
+    step = frozen_step(saved)
     return step.net, VideoForward(step.objects)
 
 

@@ -20,11 +20,10 @@ from torch import nn
 from batches import MASK_CELLS, squash, squash_mask
 from clip_batches import AGAIN, ALIKE, LONGEST, window
 from clips import RESTLESS, draw_clip
-from model import build_model
 from network import coverage_tensor, pixel_tensor
 from object_network import start_layers
 from pack_checkpoint import pack, unpacked
-from step import Step
+from step import frozen_step
 from video_losses import looks_compared, looks_loss, told
 from video_network import MEMORIES, VideoForward
 
@@ -62,7 +61,6 @@ def told_apart(helpers, maps_of, pairs):
 def fit_neck(step, pairs, rng):
     """Let the coarse layer of the tracker's neck keep what objects look like; says what that gave."""
     layer, helpers, grid = step.objects.tracker_neck.fpn_layers[2], step.helpers, step.net.grid
-
     before = copy.deepcopy(layer)
 
     def maps_of(tokens, layer=layer):
@@ -155,9 +153,7 @@ def main():
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     saved = unpacked(options.init)
-    step = Step(build_model(saved["resolution"]))
-    step.load_state_dict(saved["step"])
-    step.requires_grad_(False)
+    step = frozen_step(saved)
     step.helpers.looks.reset_parameters()
     drawn = (pair(np.random.default_rng([options.seed, i, 17]), step, saved["resolution"]) for i in range(options.clips))
     pairs = [one for one in drawn if one]

@@ -7,7 +7,7 @@ from losses import (
     box_iou_terms, box_losses, box_owners, cover_loss, dense_targets, exemplar_label_loss, exemplar_loss, exemplar_name_loss, local_masks,
     mask_losses, match, name_loss, place_loss, score_loss, word_loss,
 )
-from model import place_code
+from model import build_model, place_code
 from network import Helpers, TrainingForward, corners, coverage_tensor, pixel_tensor
 from object_losses import object_losses
 from object_network import ObjectForward
@@ -281,3 +281,10 @@ class Step(torch.nn.Module):
         covered = torch.stack([data["masks"][t].sum(0) for t in wanted_of])
         losses["semantic"] = cover_loss(semantic, F.avg_pool2d(covered[:, None], 2)[:, 0].clamp(0, 1))
         return losses
+
+
+def frozen_step(saved):
+    """A step with the weights of a checkpoint (what checkpoint.pt holds, or `unpacked`); nothing of it learns yet."""
+    step = Step(build_model(saved["resolution"]))
+    step.load_state_dict(saved["step"])
+    return step.requires_grad_(False)

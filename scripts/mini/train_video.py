@@ -23,11 +23,10 @@ import torch
 import torch.distributed as together
 
 from clip_batches import AGAIN, BRIEF, window_stream
-from model import build_model
 from optimizers import build_optimizers, rate_share, set_rate
 from pack_checkpoint import start_from
 from step import WEIGHTS as STEP_WEIGHTS
-from step import Step
+from step import frozen_step
 from train import save_objects, stop_requests
 from train_objects import Pool, object_stream
 from video_evaluation import measure_video
@@ -136,10 +135,7 @@ def main():
     rank = join_the_others()
     seed = options.seed * 100 + rank
     saved = start_from(options.out, options.init)
-    model = build_model(saved["resolution"])
-    step = Step(model)
-    step.load_state_dict(saved["step"])
-    step.requires_grad_(False)
+    step = frozen_step(saved)
     video = VideoForward(step.objects)
     if not options.resume:
         start_memory(video.tracker, options.seed)
@@ -164,7 +160,7 @@ def main():
     def save():
         if rank == 0:
             saved["video"] = state
-            save_objects(saved, model, step, options.out, memory_trained=state["J"] >= GOOD)
+            save_objects(saved, step.net.model, step, options.out, memory_trained=state["J"] >= GOOD)
 
     def validate():
         if rank == 0:
