@@ -4,19 +4,11 @@ import { Replica } from "../../lib/devices/replica.js";
 import { Sam3 } from "../../lib/sam3.js";
 import { fakeDevice, nativeError } from "./fake-addon.js";
 import { openEngine } from "./open-engine.js";
-import { all, clipOf, frameOf, mover, type OpenVideo, openVideoWorld, videoBundle } from "./video-world.js";
+import { all, clipOf, frameOf, mover, openVideoWorld, videoBundle } from "./video-world.js";
 
-const opened: OpenVideo[] = [];
 afterEach(async () => {
   vi.useRealTimers();
-  for (const { sam } of opened.splice(0)) await sam.close();
 });
-
-async function world(...args: Parameters<typeof openVideoWorld>): Promise<OpenVideo> {
-  const it = await openVideoWorld(...args);
-  opened.push(it);
-  return it;
-}
 
 const things = [mover("a")];
 const codeOf = (settled: PromiseSettledResult<unknown>) =>
@@ -24,7 +16,7 @@ const codeOf = (settled: PromiseSettledResult<unknown>) =>
 
 describe("the manager", () => {
   it("opens, lists, gives and closes by id", async () => {
-    const { sam, open } = await world(things);
+    const { sam, open } = await openVideoWorld(things);
     const session = await open(5, { id: "one" });
     expect(sam.video.get("one")).toBe(session);
     expect(sam.video.list()).toMatchObject([{ id: "one", state: "ready", frameCount: 5, replica: "cpu" }]);
@@ -40,7 +32,7 @@ describe("the manager", () => {
   });
 
   it("lets ten of twenty in that come at once, and the others when there is room", async () => {
-    const { sam, open } = await world(things);
+    const { sam, open } = await openVideoWorld(things);
     const settled = await Promise.allSettled(Array.from({ length: 20 }, () => open(5)));
     expect(settled.map(codeOf).filter((code) => code === "open")).toHaveLength(10);
     expect(settled.map(codeOf).filter((code) => code === "SESSION_LIMIT")).toHaveLength(10);
@@ -55,7 +47,7 @@ describe("the manager", () => {
   });
 
   it("reads and holds nothing of the ten that it refuses, while the others are still being opened", async () => {
-    const { sam, open } = await world(things);
+    const { sam, open } = await openVideoWorld(things);
     const stop = new AbortController();
     // Streams that give nothing: those that are let in wait for them.
     const read = new Set<number>();
@@ -76,7 +68,7 @@ describe("the manager", () => {
   });
 
   it("counts no session that could not be opened", async () => {
-    const { sam, open } = await world(things, { maxSessions: 1 });
+    const { sam, open } = await openVideoWorld(things, { maxSessions: 1 });
     await expect(sam.video.open("/nowhere/clip.mp4")).rejects.toMatchObject({ code: "VIDEO_NOT_FOUND" });
     await expect(sam.video.open([])).rejects.toMatchObject({
       code: expect.stringMatching(/^(VIDEO|INVALID)/),
@@ -91,7 +83,7 @@ describe("the manager", () => {
   });
 
   it("waits for a model that is being loaded no longer than the signal and the timeout allow", async () => {
-    const { sam, open, state } = await world(things, { load: "lazy" }, { delayMs: 300 });
+    const { sam, open, state } = await openVideoWorld(things, { load: "lazy" }, { delayMs: 300 });
     await expect(open(2, { signal: AbortSignal.timeout(20) })).rejects.toMatchObject({
       name: "TimeoutError",
     });
@@ -104,7 +96,7 @@ describe("the manager", () => {
   });
 
   it("refuses options that cannot be", async () => {
-    const { open, sam } = await world(things);
+    const { open, sam } = await openVideoWorld(things);
     const refused = (options: object) =>
       expect(open(3, options), JSON.stringify(options)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await refused({ ids: "x" });
@@ -126,7 +118,7 @@ describe("the manager", () => {
   });
 
   it("refuses what is no video at once: nothing is pinned, and no frame waited for", async () => {
-    const { sam } = await world(things);
+    const { sam } = await openVideoWorld(things);
     let asked = 0;
     const never = {
       [Symbol.asyncIterator]: () => ({
@@ -159,18 +151,18 @@ describe("the manager", () => {
   it("spreads sessions over replicas, as far as they may go", async () => {
     const devices = ["cpu", "cuda:0", "cuda:1", "cuda:2"].map((id) => fakeDevice(id));
     const names = ["cuda:0", "cuda:1", "cuda:2"] as const;
-    const { open } = await world(things, { devices: names }, { devices });
+    const { open } = await openVideoWorld(things, { devices: names }, { devices });
     const places = await Promise.all([1, 2, 3, 4].map(async () => (await open(2)).status().replica));
     expect(places.sort()).toEqual(["cuda:0", "cuda:0", "cuda:1", "cuda:2"]);
     expect((await open(2, { device: "cuda:1" })).status().replica).toBe("cuda:1");
-    const some = await world(things, { devices: names, videoDevices: [1, "cuda:2"] }, { devices });
+    const some = await openVideoWorld(things, { devices: names, videoDevices: [1, "cuda:2"] }, { devices });
     const fewer = await Promise.all([1, 2, 3, 4].map(async () => (await some.open(2)).status().replica));
     expect(fewer.sort()).toEqual(["cuda:1", "cuda:1", "cuda:2", "cuda:2"]);
   });
 
   it("counts what a session holds as part of what it was promised", async () => {
     const reserve = vi.spyOn(Replica.prototype, "reserve");
-    const { open } = await world(things);
+    const { open } = await openVideoWorld(things);
     const session = await open(5);
     const [replica] = reserve.mock.contexts as Replica[];
     reserve.mockRestore();
@@ -186,7 +178,7 @@ describe("the manager", () => {
   });
 
   it("closes what nobody used for an hour, and says what that freed", async () => {
-    const { sam, open, lines } = await world(things, { sessionTimeoutSeconds: 3600 });
+    const { sam, open, lines } = await openVideoWorld(things, { sessionTimeoutSeconds: 3600 });
     const idle = await open(5, { id: "idle" });
     await idle.addPrompt({ text: "thing" });
     const { deviceBytes: promptedBytes } = idle.status();
@@ -218,7 +210,7 @@ describe("the manager", () => {
   });
 
   it("closes its sessions with the Sam3", async () => {
-    const { sam, open, held } = await world(things);
+    const { sam, open, held } = await openVideoWorld(things);
     const session = await open(5);
     await session.addPrompt({ text: "thing" });
     await sam.close();
@@ -230,7 +222,7 @@ describe("the manager", () => {
 
 describe("turns", () => {
   it("are taken one by one, in the order of the calls", async () => {
-    const { open, state } = await world(things, {}, { delayMs: 2 });
+    const { open, state } = await openVideoWorld(things, {}, { delayMs: 2 });
     const session = await open(20);
     const ended: string[] = [];
     await Promise.all(
@@ -244,7 +236,7 @@ describe("turns", () => {
   });
 
   it("that wait can be called off", async () => {
-    const { open } = await world(things, {}, { delayMs: 5 });
+    const { open } = await openVideoWorld(things, {}, { delayMs: 5 });
     const session = await open(20);
     const stop = new AbortController();
     const first = session.addPrompt({ text: "thing" });
@@ -256,7 +248,7 @@ describe("turns", () => {
   });
 
   it("of two callers: one pass after the other, both whole", async () => {
-    const { open } = await world(things);
+    const { open } = await openVideoWorld(things);
     const session = await open(25);
     await session.addPrompt({ text: "thing" });
     const [one, two] = await Promise.all([all(session.propagate()), all(session.propagate())]);
@@ -269,7 +261,7 @@ describe("turns", () => {
   it("that nobody ends are told to who waits for them", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] });
     try {
-      const { open } = await world(things);
+      const { open } = await openVideoWorld(things);
       const session = await open(25, { temporalDisambiguation: false });
       await session.addPrompt({ text: "thing" });
       const left = session.propagate();
@@ -290,7 +282,7 @@ describe("turns", () => {
   });
 
   it("let a prompt in between the frames of a pass", async () => {
-    const { open } = await world([...things, mover("c", { text: "dog" })]);
+    const { open } = await openVideoWorld([...things, mover("c", { text: "dog" })]);
     const session = await open(20, { temporalDisambiguation: false });
     await session.addPrompt({ text: "thing" });
     const ids: number[][] = [];
@@ -303,7 +295,7 @@ describe("turns", () => {
   });
 
   it("say so while they last", async () => {
-    const { open } = await world(things, {}, { delayMs: 200 });
+    const { open } = await openVideoWorld(things, {}, { delayMs: 200 });
     const session = await open(5);
     const work = session.addPrompt({ text: "thing" });
     await vi.waitFor(() => expect(session.status().state).toBe("processing"));
@@ -314,7 +306,7 @@ describe("turns", () => {
 
 describe("stopping", () => {
   it("by the signal in the middle keeps the session usable", async () => {
-    const { open, held } = await world(things);
+    const { open, held } = await openVideoWorld(things);
     const session = await open(40, { temporalDisambiguation: false });
     await session.addPrompt({ text: "thing" });
     const stop = new AbortController();
@@ -332,7 +324,7 @@ describe("stopping", () => {
   });
 
   it("by closing in the middle ends the pass with a code and frees everything", async () => {
-    const { open, held } = await world(things, {}, { delayMs: 3 });
+    const { open, held } = await openVideoWorld(things, {}, { delayMs: 3 });
     const session = await open(40);
     await session.addPrompt({ text: "thing" });
     const work = all(session.propagate());
@@ -350,7 +342,7 @@ describe("stopping", () => {
   });
 
   it("by closing while a pass nobody asks stands still", async () => {
-    const { open, held } = await world(things);
+    const { open, held } = await openVideoWorld(things);
     const session = await open(40, { temporalDisambiguation: false });
     await session.addPrompt({ text: "thing" });
     const pass = session.propagate();
@@ -361,7 +353,7 @@ describe("stopping", () => {
   });
 
   it("after its time", async () => {
-    const { open } = await world(things, {}, { delayMs: 50 });
+    const { open } = await openVideoWorld(things, {}, { delayMs: 50 });
     const session = await open(5);
     await expect(session.addPrompt({ text: "thing" }, { timeoutMs: 20 })).rejects.toMatchObject({
       code: "TIMEOUT",
@@ -372,7 +364,7 @@ describe("stopping", () => {
 
 describe("a source that", () => {
   it("breaks at frame 37 gives what came before, and the session stays", async () => {
-    const { sam } = await world(things);
+    const { sam } = await openVideoWorld(things);
     const frames = clipOf(60).map((frame, i) => (i === 37 ? (new Uint8Array([1, 2, 3]) as never) : frame));
     const session = await sam.video.open(frames, { temporalDisambiguation: false });
     await session.addPrompt({ text: "thing" });
@@ -390,7 +382,7 @@ describe("a source that", () => {
   });
 
   it("breaks live gives what came before, and goes on with another", async () => {
-    const { sam } = await world(things);
+    const { sam } = await openVideoWorld(things);
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     const seen: number[] = [];
@@ -403,7 +395,7 @@ describe("a source that", () => {
   });
 
   it("stalls can be left", async () => {
-    const { sam, held } = await world(things);
+    const { sam, held } = await openVideoWorld(things);
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     const stop = new AbortController();
@@ -422,7 +414,7 @@ describe("a source that", () => {
   });
 
   it("changes its size live is refused", async () => {
-    const { sam } = await world(things);
+    const { sam } = await openVideoWorld(things);
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     await all(session.stream(live(2)));
@@ -435,7 +427,7 @@ describe("a source that", () => {
 
 it("a device's failure in one session is told to the others of that device only", async () => {
   const devices = ["cpu", "cuda:0", "cuda:1"].map((id) => fakeDevice(id));
-  const it = await world(things, { devices: ["cuda:0", "cuda:1"] }, { devices });
+  const it = await openVideoWorld(things, { devices: ["cuda:0", "cuda:1"] }, { devices });
   const { open, state } = it;
   const [one, two, other] = [
     await open(5, { device: "cuda:0" }),

@@ -1,9 +1,6 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { VideoSession } from "../../lib/index.js";
-import { all, mover, type OpenVideo, openVideoWorld, placeOf, type Thing } from "./video-world.js";
-
-let opened: OpenVideo | undefined;
-afterEach(() => opened?.sam.close());
+import { all, mover, openVideoWorld, placeOf, type Thing } from "./video-world.js";
 
 const FRAMES = 20;
 const [FIRST, SECOND] = [mover("c", { text: "dog" }), mover("d", { text: "dog" })];
@@ -18,8 +15,7 @@ async function click(session: VideoSession, thing: Thing, frame: number): Promis
 
 /** A clip with two clicked objects, of frames 0 and 2, and two found by words, of frames 0 and `LATE`. */
 async function world() {
-  opened = await openVideoWorld([FIRST, SECOND, ...FOUND]);
-  const { open, state } = opened;
+  const { open, state } = await openVideoWorld([FIRST, SECOND, ...FOUND]);
   const session = await open(FRAMES);
   await click(session, FIRST, 0);
   await click(session, SECOND, 2);

@@ -4,25 +4,17 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { FrameResult, VideoSession } from "../../lib/index.js";
 import { fakeDevice, nativeError } from "./fake-addon.js";
-import { all, clipOf, frameOf, mover, type OpenVideo, openVideoWorld, placeOf } from "./video-world.js";
+import { all, clipOf, frameOf, mover, openVideoWorld, placeOf } from "./video-world.js";
 
 let folder: string;
 let file: string;
-const opened: OpenVideo[] = [];
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "sam3-saved-"));
   file = join(folder, "clip.session");
 });
 afterEach(async () => {
-  for (const { sam } of opened.splice(0)) await sam.close();
   await rm(folder, { recursive: true });
 });
-
-async function world(...args: Parameters<typeof openVideoWorld>): Promise<OpenVideo> {
-  const it = await openVideoWorld(...args);
-  opened.push(it);
-  return it;
-}
 
 const late = mover("b", { at: (frame) => (frame < 25 ? null : [frame % 20, 20, (frame % 20) + 4, 25]) });
 const things = [mover("a"), late, mover("c", { text: "dog" })];
@@ -43,7 +35,7 @@ async function half(session: VideoSession): Promise<void> {
 
 describe("a saved session", () => {
   it("goes on after a restart with what it would have gone on with", async () => {
-    const first = await world(things);
+    const first = await openVideoWorld(things);
     const session = await first.open(60);
     await half(session);
     const bytes = await session.save(file);
@@ -53,7 +45,7 @@ describe("a saved session", () => {
     await first.sam.close();
 
     const devices = ["cpu", "cuda:0"].map((id) => fakeDevice(id));
-    const second = await world(things, { devices: "cuda:0" }, { devices });
+    const second = await openVideoWorld(things, { devices: "cuda:0" }, { devices });
     const restored = await second.sam.video.restore(file, clipOf(60), { id: "again" });
     const { objects, prompts, framesDone, frameCount } = restored.status();
     expect({ objects, prompts, framesDone, frameCount }).toEqual({
@@ -75,7 +67,7 @@ describe("a saved session", () => {
 
   it("that was only prompted goes backward as it would have", async () => {
     const ghost = mover("b", { score: (frame) => (frame === 39 ? 0.9 : 0) });
-    const { sam, open } = await world([mover("a"), ghost]);
+    const { sam, open } = await openVideoWorld([mover("a"), ghost]);
     const session = await open(40);
     await session.addPrompt({ frame: 39, text: "thing" });
     await session.save(file);
@@ -86,7 +78,7 @@ describe("a saved session", () => {
   });
 
   it("takes the place of an older one, as a whole", async () => {
-    const { open, state } = await world(things);
+    const { open, state } = await openVideoWorld(things);
     const session = await open(20);
     await session.addPrompt({ text: "thing" });
     await session.save(file);
@@ -104,7 +96,7 @@ describe("a saved session", () => {
   });
 
   it("of live frames goes on with further frames", async () => {
-    const { sam } = await world(things);
+    const { sam } = await openVideoWorld(things);
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     async function* camera(from: number, to: number) {
@@ -121,7 +113,7 @@ describe("a saved session", () => {
   it("of live frames forgets what is hidden when it would have, and takes words before its next frame", async () => {
     // b is not to be seen from frame 6 on.
     const gone = mover("b", { at: (frame) => (frame > 5 ? null : [frame, 20, frame + 4, 25]) });
-    const { sam } = await world([mover("a"), gone]);
+    const { sam } = await openVideoWorld([mover("a"), gone]);
     const options = { forgetAfterFrames: 10 };
     const session = await sam.video.open(null, options);
     await session.addPrompt({ text: "thing" });
@@ -142,7 +134,7 @@ describe("a saved session", () => {
   });
 
   it("that is damaged, cut off, foreign or none is refused, and holds nothing", async () => {
-    const { sam, open, held } = await world(things, { maxSessions: 2 });
+    const { sam, open, held } = await openVideoWorld(things, { maxSessions: 2 });
     const session = await open(20);
     await session.addPrompt({ text: "thing" });
     await session.save(file);
@@ -185,7 +177,7 @@ describe("a saved session", () => {
   });
 
   it("of another model is refused", async () => {
-    const { sam, open } = await world(things);
+    const { sam, open } = await openVideoWorld(things);
     const session = await open(20);
     await session.addPrompt({ text: "thing" });
     await session.save(file);

@@ -1,32 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { FrameResult, VideoPrompt } from "../../lib/index.js";
-import {
-  all,
-  clipOf,
-  frameOf,
-  HEIGHT,
-  mover,
-  type OpenVideo,
-  openVideoWorld,
-  placeOf,
-  WIDTH,
-} from "./video-world.js";
+import { all, clipOf, frameOf, HEIGHT, mover, openVideoWorld, placeOf, WIDTH } from "./video-world.js";
 
 // Prompts given out of the order of time, examples that are added, and a session that is begun anew in the middle.
-
-const opened: OpenVideo[] = [];
-afterEach(async () => {
-  for (const { sam } of opened.splice(0)) await sam.close();
-});
-
-async function world(...args: Parameters<typeof openVideoWorld>): Promise<OpenVideo> {
-  const it = await openVideoWorld(...args);
-  opened.push(it);
-  return it;
-}
 
 const plain = { temporalDisambiguation: false } as const;
 const line = ({ index, objects }: FrameResult) =>
@@ -41,7 +20,7 @@ describe("a concept that is prompted again on a frame its objects were not follo
   ];
 
   it.each(again)("is shown there, and computed when a pass comes there: %j", async (prompt) => {
-    const { open, state, held } = await world([mover("a"), late]);
+    const { open, state, held } = await openVideoWorld([mover("a"), late]);
     const once = await open(30, plain);
     await once.addPrompt({ text: "thing" });
     const expected = (await all(once.propagate())).map(line);
@@ -72,7 +51,7 @@ describe("a concept that is prompted again on a frame its objects were not follo
   });
 
   it("is taken in where they were followed to the frame before", async () => {
-    const { open } = await world([mover("a"), late]);
+    const { open } = await openVideoWorld([mover("a"), late]);
     const session = await open(30, plain);
     await session.addPrompt({ text: "thing" });
     await all(session.propagate({ maxFrames: 12 }));
@@ -83,7 +62,7 @@ describe("a concept that is prompted again on a frame its objects were not follo
   });
 
   it("is gone through from the earliest of them", async () => {
-    const { open } = await world([mover("a")]);
+    const { open } = await openVideoWorld([mover("a")]);
     const session = await open(30, plain);
     await session.addPrompt({ frame: 21, text: "thing" });
     await session.addPrompt({ frame: 3, text: "thing" });
@@ -111,7 +90,7 @@ describe("what an example finds anew is followed on every frame", () => {
   async function gone(maxFrames: number | undefined, from: number, at: number) {
     let shown = false;
     const thing = hidden(at);
-    const { open } = await world([
+    const { open } = await openVideoWorld([
       mover("a"),
       entrant,
       { ...thing, score: (frame) => (shown ? thing.score(frame) : 0) },
@@ -138,7 +117,7 @@ describe("what an example finds anew is followed on every frame", () => {
   });
 
   it("and looking does not add to what objects remember", async () => {
-    const { open, held } = await world([mover("a"), entrant]);
+    const { open, held } = await openVideoWorld([mover("a"), entrant]);
     const session = await open(120, plain);
     await session.addPrompt({ text: "thing" });
     await all(session.propagate({ maxFrames: 14 }));
@@ -154,7 +133,7 @@ describe("examples", () => {
 
   /** A session, and the labels of the boxes that it asked with, call by call. */
   async function asking(text: string) {
-    const { open, state } = await world([mover("a", { text })]);
+    const { open, state } = await openVideoWorld([mover("a", { text })]);
     const asked = () => state.trackCalls.flatMap(({ labels }) => labels ?? []);
     return { session: await open(10, plain), asked };
   }
@@ -207,7 +186,7 @@ describe("examples", () => {
 
 describe("a session that is reset while it is gone through", () => {
   it("ends the pass, and gives nothing of before under ids of after", async () => {
-    const { open } = await world([mover("a"), mover("c", { text: "dog" })]);
+    const { open } = await openVideoWorld([mover("a"), mover("c", { text: "dog" })]);
     const session = await open(40);
     await session.addPrompt({ text: "thing" });
     const frames = session.propagate({ direction: "both" });
@@ -223,7 +202,7 @@ describe("a session that is reset while it is gone through", () => {
   });
 
   it("goes on with live frames, in their size", async () => {
-    const { sam } = await world([mover("a")], {}, { delayMs: 10 });
+    const { sam } = await openVideoWorld([mover("a")], {}, { delayMs: 10 });
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     async function* camera() {
@@ -244,7 +223,7 @@ describe("a session that is reset while it is gone through", () => {
 });
 
 it("an answer is what was known when its turn came, whatever comes behind it", async () => {
-  const { open } = await world([mover("a")]);
+  const { open } = await openVideoWorld([mover("a")]);
   const session = await open(10, plain);
   const [{ frame }] = await Promise.all([session.addPrompt({ text: "thing" }), session.reset()]);
   expect(ids(frame)).toEqual([0]);
@@ -252,7 +231,7 @@ it("an answer is what was known when its turn came, whatever comes behind it", a
 
 it("what was taken back is told by the pass that gives its frame, whichever found it, after a restart too", async () => {
   const ghost = mover("b", { score: (frame) => (frame === 2 ? 0.9 : 0) });
-  const { sam, open } = await world([mover("a"), ghost]);
+  const { sam, open } = await openVideoWorld([mover("a"), ghost]);
   const session = await open(40, { framesAhead: 1 });
   await session.addPrompt({ text: "thing" });
   const left = session.propagate();
@@ -271,7 +250,7 @@ it("what was taken back is told by the pass that gives its frame, whichever foun
 });
 
 it("closing ends a stream that waits for its first frame", async () => {
-  const { sam } = await world([mover("a")]);
+  const { sam } = await openVideoWorld([mover("a")]);
   const session = await sam.video.open();
   async function* silent() {
     await new Promise(() => {});

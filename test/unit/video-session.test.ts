@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { FrameResult } from "../../lib/index.js";
 import { nativeError } from "./fake-addon.js";
 import {
@@ -7,23 +7,11 @@ import {
   frameOf,
   HEIGHT,
   mover,
-  type OpenVideo,
   openVideoWorld,
   placeOf,
   type Thing,
   WIDTH,
 } from "./video-world.js";
-
-const opened: OpenVideo[] = [];
-afterEach(async () => {
-  for (const { sam } of opened.splice(0)) await sam.close();
-});
-
-async function world(...args: Parameters<typeof openVideoWorld>): Promise<OpenVideo> {
-  const it = await openVideoWorld(...args);
-  opened.push(it);
-  return it;
-}
 
 /** Ids and boxes of a frame, in one line. */
 const line = ({ index, objects }: FrameResult) =>
@@ -34,7 +22,7 @@ const plain = { temporalDisambiguation: false } as const;
 describe("tracking by words", () => {
   it("gives every object on every frame, with one id and its mask", async () => {
     const things = [mover("a"), mover("b")];
-    const { open } = await world(things);
+    const { open } = await openVideoWorld(things);
     const session = await open(40);
     const { prompt, object, frame } = await session.addPrompt({ text: "thing" });
     expect([prompt, object]).toEqual([0, null]);
@@ -60,7 +48,7 @@ describe("tracking by words", () => {
 
   it("finds what appears late, and numbers it on", async () => {
     const late = mover("b", { at: (frame) => (frame < 12 ? null : [frame % 20, 20, (frame % 20) + 4, 25]) });
-    const { open } = await world([mover("a"), late]);
+    const { open } = await openVideoWorld([mover("a"), late]);
     const session = await open(30);
     await session.addPrompt({ text: "thing" });
     const frames = await all(session.propagate());
@@ -73,7 +61,7 @@ describe("tracking by words", () => {
 
   it("takes back what nothing confirms, on frames that were held back too", async () => {
     const ghost = mover("b", { score: (frame) => (frame === 2 ? 0.9 : 0) });
-    const { open } = await world([mover("a"), ghost]);
+    const { open } = await openVideoWorld([mover("a"), ghost]);
     const session = await open(40);
     await session.addPrompt({ text: "thing" });
     const frames = await all(session.propagate());
@@ -84,7 +72,7 @@ describe("tracking by words", () => {
 
   it("takes back what nothing confirms backward in time too, what the prompt's own frame showed among it", async () => {
     const ghost = mover("b", { score: (frame) => (frame === 39 ? 0.9 : 0) });
-    const { open } = await world([mover("a"), ghost]);
+    const { open } = await openVideoWorld([mover("a"), ghost]);
     const session = await open(40);
     const { frame } = await session.addPrompt({ frame: 39, text: "thing" });
     expect(frame?.objects.map(({ id }) => id)).toEqual([0, 1]);
@@ -94,7 +82,7 @@ describe("tracking by words", () => {
   });
 
   it("holds frames back for fifteen, and not at all without temporal disambiguation", async () => {
-    const { open } = await world([mover("a")]);
+    const { open } = await openVideoWorld([mover("a")]);
     const delayed = await open(40, { framesAhead: 1 });
     await delayed.addPrompt({ text: "thing" });
     const first = delayed.propagate();
@@ -110,7 +98,7 @@ describe("tracking by words", () => {
   });
 
   it("keeps the objects of several texts apart", async () => {
-    const { open } = await world([mover("a"), mover("c", { text: "dog" })]);
+    const { open } = await openVideoWorld([mover("a"), mover("c", { text: "dog" })]);
     const session = await open(20);
     await session.addPrompt({ text: "thing" });
     await session.addPrompt({ text: "dog" });
@@ -130,7 +118,7 @@ describe("tracking by words", () => {
 
   it("goes both ways from the middle, each frame once", async () => {
     const things = [mover("a"), mover("b")];
-    const { open } = await world(things);
+    const { open } = await openVideoWorld(things);
     const session = await open(40);
     await session.addPrompt({ frame: 20, text: "thing" });
     const frames = await all(session.propagate({ direction: "both", startFrame: 20 }));
@@ -143,7 +131,7 @@ describe("tracking by words", () => {
   });
 
   it("goes backward alone, a number of frames, with progress", async () => {
-    const { open } = await world([mover("a")]);
+    const { open } = await openVideoWorld([mover("a")]);
     const session = await open(40);
     await session.addPrompt({ frame: 30, text: "thing" });
     const seen: string[] = [];
@@ -166,7 +154,7 @@ describe("what was given out", () => {
   const ids = (frames: readonly FrameResult[]) => frames.map(({ objects }) => objects.map(({ id }) => id));
 
   it("is not taken back by a later pass over earlier frames", async () => {
-    const { open } = await world(fading());
+    const { open } = await openVideoWorld(fading());
     const session = await open(60);
     await session.addPrompt({ frame: 20, text: "thing" });
     const first = await all(session.propagate());
@@ -177,7 +165,7 @@ describe("what was given out", () => {
   });
 
   it("is not taken back by a prompt on an earlier frame", async () => {
-    const { open } = await world(fading());
+    const { open } = await openVideoWorld(fading());
     const session = await open(60);
     await session.addPrompt({ text: "thing" });
     await all(session.propagate());
@@ -189,7 +177,7 @@ describe("what was given out", () => {
 
   it("is not what a loop that was left had still held back", async () => {
     const ghost = mover("b", { score: (frame) => (frame === 2 ? 0.9 : 0) });
-    const { open } = await world([mover("a"), ghost]);
+    const { open } = await openVideoWorld([mover("a"), ghost]);
     const session = await open(40, { framesAhead: 1 });
     await session.addPrompt({ text: "thing" });
     const left = session.propagate();
@@ -202,7 +190,7 @@ describe("what was given out", () => {
 
 describe("what is known is not computed again", () => {
   it("a second pass asks the model nothing", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const session = await open(30);
     await session.addPrompt({ text: "thing" });
     const first = (await all(session.propagate())).map(line);
@@ -215,7 +203,7 @@ describe("what is known is not computed again", () => {
 
   it("a pass that was left goes on where it was", async () => {
     const things = [mover("a")];
-    const { open, state } = await world(things);
+    const { open, state } = await openVideoWorld(things);
     const session = await open(30, plain);
     await session.addPrompt({ text: "thing" });
     for await (const { index } of session.propagate()) if (index === 9) break;
@@ -232,7 +220,7 @@ describe("what is known is not computed again", () => {
   it("what was dropped for room is computed again, the same", async () => {
     // One appears late, and its detection is not quite where it is tracked.
     const late = mover("c", { at: (frame) => (frame < 12 ? null : [frame % 20, 20, (frame % 20) + 4, 25]) });
-    const { open } = await world([mover("a"), mover("b"), late]);
+    const { open } = await openVideoWorld([mover("a"), mover("b"), late]);
     const session = await open(30, { maxResultBytes: 3000 });
     await session.addPrompt({ text: "thing" });
     const first = (await all(session.propagate())).map(line);
@@ -242,7 +230,7 @@ describe("what is known is not computed again", () => {
   });
 
   it("what is computed again attends to nothing that comes later, but to what was prompted", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const session = await open(48, { maxResultBytes: 0, rules: { reconditionEvery: 8 } });
     await session.addPrompt({ frame: 20, text: "thing" });
     const attended = async () => {
@@ -260,7 +248,7 @@ describe("what is known is not computed again", () => {
 
   it("a new object leaves the results of the others, and is tracked alone", async () => {
     const things = [mover("a"), mover("c", { text: "dog" })];
-    const { open, state } = await world(things);
+    const { open, state } = await openVideoWorld(things);
     const session = await open(30);
     await session.addPrompt({ text: "thing" });
     await all(session.propagate());
@@ -285,7 +273,7 @@ describe("what is known is not computed again", () => {
   });
 
   it("another text is looked for without the first one", async () => {
-    const { open, state } = await world([mover("a"), mover("c", { text: "dog" })]);
+    const { open, state } = await openVideoWorld([mover("a"), mover("c", { text: "dog" })]);
     const session = await open(20);
     await session.addPrompt({ text: "thing" });
     const first = (await all(session.propagate())).map(line);
@@ -303,7 +291,7 @@ describe("what is known is not computed again", () => {
 
   it("a correction changes its object only, from there on and before", async () => {
     const things = [mover("a"), mover("b"), mover("c", { text: "dog" })];
-    const { open } = await world(things);
+    const { open } = await openVideoWorld(things);
     const session = await open(30);
     await session.addPrompt({ text: "thing" });
     const before = await all(session.propagate());
@@ -323,7 +311,7 @@ describe("what is known is not computed again", () => {
   });
 
   it("a correction takes the place of what the detector taught near it", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const attended = async (rules: { correctionReach?: number }) => {
       const session = await open(40, { rules });
       await session.addPrompt({ text: "thing" });
@@ -344,7 +332,7 @@ describe("what is known is not computed again", () => {
   });
 
   it("an edit of an old frame goes by what the frames before it showed", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const session = await open(60, plain);
     const [x, y] = placeOf(mover("a"), 0);
     const { object } = await session.addPrompt({ points: [{ x: x + 1, y: y + 1, label: "positive" }] });
@@ -368,7 +356,7 @@ describe("rules that SAM 3 leaves off", () => {
   it("confirmation: an object is shown from the first of three frames in a row that found it", async () => {
     // b is found on every other frame up to 8, then on all: frames 8, 9 and 10 are the first three in a row.
     const shy = mover("b", { score: (frame) => (frame < 8 && frame % 2 === 1 ? 0 : 0.9) });
-    const { open, sam } = await world([mover("a"), shy]);
+    const { open, sam } = await openVideoWorld([mover("a"), shy]);
     const expected = Array.from({ length: 30 }, (_, frame) => (frame < 8 ? [0] : [0, 1]));
     const rules = { confirmationFrames: 3 };
     const session = await open(30, { rules });
@@ -390,12 +378,12 @@ describe("rules that SAM 3 leaves off", () => {
 
   it("confirmation: backward in time, and what the user showed is confirmed", async () => {
     const shy = mover("b", { score: (frame) => (frame > 21 && frame % 2 === 0 ? 0 : 0.9) });
-    const { open } = await world([mover("a"), shy]);
+    const { open } = await openVideoWorld([mover("a"), shy]);
     const session = await open(30, { rules: { confirmationFrames: 3 } });
     await session.addPrompt({ frame: 29, text: "thing" });
     const backward = ids(await all(session.propagate({ direction: "backward" })));
     expect(backward).toEqual(Array.from({ length: 30 }, (_, i) => (29 - i > 21 ? [0] : [0, 1])));
-    const { open: openOther } = await world([mover("a", { text: "visual" }), mover("b")]);
+    const { open: openOther } = await openVideoWorld([mover("a", { text: "visual" }), mover("b")]);
     const shown = await openOther(10, { rules: { confirmationFrames: 3 } });
     await shown.addPrompt({ exemplars: [{ box: placeOf(mover("a"), 0) }] });
     await shown.addPrompt({ box: placeOf(mover("b"), 0) });
@@ -404,7 +392,7 @@ describe("rules that SAM 3 leaves off", () => {
 
   it("the boundary: what is found with its middle near an edge is no new object", async () => {
     // From the left edge to the right: its middle is over 4 of 40 pixels from frame 2 on.
-    const { open } = await world([mover("a")]);
+    const { open } = await openVideoWorld([mover("a")]);
     const session = await open(10, { rules: { boundaryMargin: 0.1 } });
     await session.addPrompt({ text: "thing" });
     const frames = await all(session.propagate());
@@ -414,7 +402,7 @@ describe("rules that SAM 3 leaves off", () => {
 
 describe("objects that are shown", () => {
   it("with more points than the model takes lend it the first and the newest", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const session = await open(5);
     const [x, y] = placeOf(mover("a"), 0);
     const points = Array.from({ length: 30 }, (_, i) => ({
@@ -435,7 +423,7 @@ describe("objects that are shown", () => {
 
   it("by a box, by points that add up, by a mask", async () => {
     const things = [mover("a"), mover("b")];
-    const { open, state } = await world(things);
+    const { open, state } = await openVideoWorld(things);
     const session = await open(12);
     const asked: number[][] = [];
     state.failures.trackObjects = ({ item }: { item: unknown }) => {
@@ -457,7 +445,7 @@ describe("objects that are shown", () => {
   });
 
   it("are removed on all frames", async () => {
-    const { open, held } = await world([mover("a"), mover("b")]);
+    const { open, held } = await openVideoWorld([mover("a"), mover("b")]);
     const session = await open(20);
     await session.addPrompt({ text: "thing" });
     await all(session.propagate());
@@ -474,7 +462,7 @@ describe("objects that are shown", () => {
   });
 
   it("are corrected by what was shown and what is remembered, also where their result was dropped", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const session = await open(30, { ...plain, maxResultBytes: 0 });
     await session.addPrompt({ text: "thing" });
     await all(session.propagate());
@@ -494,7 +482,7 @@ describe("objects that are shown", () => {
 
   it("exemplars without words find on their frame and are tracked on", async () => {
     const things = [mover("a", { text: "visual" })];
-    const { open, state } = await world(things);
+    const { open, state } = await openVideoWorld(things);
     const session = await open(30);
     const { frame } = await session.addPrompt({ frame: 3, exemplars: [{ box: [3, 2, 9, 7] }] });
     expect(frame?.objects).toHaveLength(1);
@@ -511,7 +499,7 @@ describe("objects that are shown", () => {
 describe("choosing what is given out", () => {
   it("objects, prompts, and those that are not to be seen", async () => {
     const gone: Thing = mover("b", { at: (frame) => (frame > 5 ? null : [1, 1, 5, 5]) });
-    const { open } = await world([mover("a"), gone, mover("c", { text: "dog" })]);
+    const { open } = await openVideoWorld([mover("a"), gone, mover("c", { text: "dog" })]);
     const session = await open(10, plain);
     await session.addPrompt({ text: "thing" });
     await session.addPrompt({ text: "dog" });
@@ -534,7 +522,7 @@ describe("live frames", () => {
 
   it("are tracked as they come, without delay and without keeping results", async () => {
     const things = [mover("a")];
-    const { sam, held } = await world(things);
+    const { sam, held } = await openVideoWorld(things);
     const session = await sam.video.open();
     expect(await session.addPrompt({ text: "thing" })).toEqual({ prompt: 0, object: null, frame: null });
     const frames = await all(session.stream(camera(50)));
@@ -554,7 +542,7 @@ describe("live frames", () => {
   it("forget what is not seen any more, but nothing that was shown", async () => {
     const gone = (key: string, text: string) =>
       mover(key, { text, at: (frame) => (frame > 4 ? null : [frame, 1, frame + 4, 5]) });
-    const { sam, held } = await world([mover("a"), gone("b", "thing")]);
+    const { sam, held } = await openVideoWorld([mover("a"), gone("b", "thing")]);
     const session = await sam.video.open(null, { forgetAfterFrames: 10 });
     await session.addPrompt({ text: "thing" });
     await all(session.stream(camera(3)));
@@ -568,7 +556,7 @@ describe("live frames", () => {
 
   it("go on with further frames, and take prompts on the newest one", async () => {
     const things = [mover("a"), mover("c", { text: "dog" })];
-    const { sam } = await world(things);
+    const { sam } = await openVideoWorld(things);
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     await all(session.stream(camera(10)));
@@ -595,7 +583,7 @@ describe("a live session", () => {
   };
 
   it("corrects an object by what it remembers of it, and shows the whole frame", async () => {
-    const { sam, state } = await world([mover("a"), mover("b")]);
+    const { sam, state } = await openVideoWorld([mover("a"), mover("b")]);
     const session = await sam.video.open(null, plain);
     await session.addPrompt({ text: "thing" });
     await all(session.stream(camera(6)));
@@ -608,7 +596,7 @@ describe("a live session", () => {
   });
 
   it("says what it lacks where a prompt needs a frame and none is at hand", async () => {
-    const { sam } = await world([mover("a")]);
+    const { sam } = await openVideoWorld([mover("a")]);
     const session = await sam.video.open();
     const refused = async (prompt: object, code: string, message: RegExp) =>
       expect(session.addPrompt(prompt)).rejects.toMatchObject({
@@ -626,7 +614,7 @@ describe("a live session", () => {
   });
 
   it("begins anew with reset: with frame 0, and frames of another size", async () => {
-    const { sam } = await world([mover("a")]);
+    const { sam } = await openVideoWorld([mover("a")]);
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     await all(session.stream(camera(3)));
@@ -640,7 +628,7 @@ describe("a live session", () => {
   });
 
   it("takes a prompt without a frame for the one that is the newest when its turn comes", async () => {
-    const { sam } = await world([mover("a"), mover("c", { text: "dog" })], {}, { delayMs: 20 });
+    const { sam } = await openVideoWorld([mover("a"), mover("c", { text: "dog" })], {}, { delayMs: 20 });
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     const frames = session.stream(camera(4));
@@ -659,7 +647,7 @@ describe("memory without end", () => {
     const things = ["a", "b", "c", "d", "e"].map((key, i) =>
       mover(key, { at: (frame) => [(frame + i) % 30, i * 6, ((frame + i) % 30) + 4, i * 6 + 4] }),
     );
-    const { sam, held } = await world(things);
+    const { sam, held } = await openVideoWorld(things);
     const session = await sam.video.open();
     await session.addPrompt({ text: "thing" });
     const counts: Record<number, object> = {};
@@ -675,7 +663,7 @@ describe("memory without end", () => {
   }, 180_000);
 
   it("keeps a clip's results within their bytes, and what objects remember bounded", async () => {
-    const { open, held } = await world([mover("a"), mover("b")]);
+    const { open, held } = await openVideoWorld([mover("a"), mover("b")]);
     const session = await open(300, { maxResultBytes: 20_000 });
     await session.addPrompt({ text: "thing" });
     let frames = 0;
@@ -688,7 +676,7 @@ describe("memory without end", () => {
   });
 
   it("reports what it holds, and frees all of it", async () => {
-    const { open, state, held } = await world([mover("a")]);
+    const { open, state, held } = await openVideoWorld([mover("a")]);
     const session = await open(40);
     await session.addPrompt({ text: "thing" });
     await all(session.propagate());
@@ -701,7 +689,7 @@ describe("memory without end", () => {
   });
 
   it("counts what was encoded ahead, in a clip and live", async () => {
-    const { open, sam, state, held } = await world([mover("a")]);
+    const { open, sam, state, held } = await openVideoWorld([mover("a")]);
     const live = await sam.video.open(null, { framesAhead: 3 });
     const clip = await open(40, { ...plain, framesAhead: 3 });
     async function* camera() {
@@ -727,7 +715,7 @@ describe("memory without end", () => {
     const gpu = { id: "cuda:0", name: "g", uuid: null, totalBytes: 2 ** 36, freeBytes: 2 ** 36 };
     const cpu = { id: "cpu", name: "c", uuid: null, totalBytes: 2 ** 36, freeBytes: 2 ** 36 };
     const things = [mover("a"), mover("b")];
-    const { open, state } = await world(things, { devices: "cuda" }, { devices: [cpu, gpu] });
+    const { open, state } = await openVideoWorld(things, { devices: "cuda" }, { devices: [cpu, gpu] });
     const session = await open(40, { maxMemoryBytes: 10_000 });
     await session.addPrompt({ text: "thing" });
     const frames = await all(session.propagate());
@@ -742,7 +730,7 @@ describe("memory without end", () => {
 describe("what goes wrong", () => {
   it("hurts one operation, and leaves the session as it was", async () => {
     const things = [mover("a")];
-    const { open, state, held } = await world(things);
+    const { open, state, held } = await openVideoWorld(things);
     const session = await open(40, plain);
     await session.addPrompt({ text: "thing" });
     for (const call of [
@@ -766,7 +754,7 @@ describe("what goes wrong", () => {
   });
 
   it("a prompt that fails is not there", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const session = await open(10);
     state.failures.detectConcepts = nativeError("MODEL_FAILED");
     await expect(session.addPrompt({ text: "thing" })).rejects.toMatchObject({ code: "MODEL_FAILED" });
@@ -779,7 +767,7 @@ describe("what goes wrong", () => {
   });
 
   it("a device that fails ends the session", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const session = await open(10);
     await session.addPrompt({ text: "thing" });
     state.failures.trackObjects = nativeError("DEVICE_FAULT", "gone");
@@ -791,7 +779,7 @@ describe("what goes wrong", () => {
   });
 
   it("too little memory is answered by freeing what can be spared, once", async () => {
-    const { open, state } = await world([mover("a")]);
+    const { open, state } = await openVideoWorld([mover("a")]);
     const session = await open(10);
     await session.addPrompt({ text: "thing" });
     let failures = 1;
@@ -808,7 +796,7 @@ describe("what goes wrong", () => {
 
 describe("bad input", () => {
   it("is told by code, and changes nothing", async () => {
-    const { open } = await world([mover("a")]);
+    const { open } = await openVideoWorld([mover("a")]);
     const session = await open(10);
     const refused = async (prompt: unknown, code: string) =>
       expect(session.addPrompt(prompt as never), JSON.stringify(prompt)).rejects.toMatchObject({ code });
@@ -849,7 +837,7 @@ describe("bad input", () => {
 
 it("prints one line in a REPL", async () => {
   const { inspect } = await import("node:util");
-  const { open, sam } = await world([mover("a")]);
+  const { open, sam } = await openVideoWorld([mover("a")]);
   const session = await open(3, { id: "clip" });
   const { frame } = await session.addPrompt({ text: "thing" });
   expect(inspect(session)).toBe("VideoSession { clip, ready, 1 object, 1 of 3 frames done, on cpu }");

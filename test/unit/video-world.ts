@@ -1,3 +1,4 @@
+import { onTestFinished } from "vitest";
 import type { LoadOptions, RawImage, SessionOptions, VideoSession } from "../../lib/index.js";
 import { loadEngine } from "../../lib/load-engine.js";
 import { Sam3 } from "../../lib/sam3.js";
@@ -99,7 +100,7 @@ export interface OpenVideo {
   held(): { features: number; masks: number; pointers: number; memories: number };
 }
 
-/** A Sam3 over the fake addon and a world. */
+/** A Sam3 over the fake addon and a world, closed when the test is done. */
 export async function openVideoWorld(
   things: readonly Thing[],
   options: LoadOptions = {},
@@ -109,6 +110,7 @@ export async function openVideoWorld(
   const { lines, logger } = quietLogger();
   const loaded = await loadEngine({ model: await videoBundle(), logger, ...options }, {}, () => addon);
   const sam = Sam3.over(loaded);
+  onTestFinished(() => sam.close());
   return {
     sam,
     state,
