@@ -5,8 +5,10 @@ export interface VideoScores {
   readonly text: number;
   readonly click: number;
   readonly switches: number;
+  readonly switchesClick: number;
   readonly goneText: number;
   readonly goneClick: number;
+  readonly heldClick: number;
   readonly late: number;
   readonly surplus: number;
 }
@@ -16,11 +18,16 @@ export interface Tally {
   /** Of IoU over `frames`: frames of objects that are visible, or still found though gone. */
   iou: number;
   frames: number;
-  /** Frames on which an object's id is not the one it had before; absences in which its id went over to another object. */
+  /**
+   * Frames on which an object's id is not the one it had before; absences in which its id went over to another object. Of
+   * clicked objects: frames on which their id is on another object than before.
+   */
   switches: number;
   /** Objects that left and stayed away for more than `GRACE` frames, and those of them that were gone in time. */
   left: number;
   gone: number;
+  /** Clicked objects that left and were not gone in time because their id was on other objects: switches, not masks of nothing. */
+  held: number;
   /** Objects that appeared late, and those of them that were found in time. */
   late: number;
   found: number;
@@ -49,7 +56,7 @@ const LATE_FROM = 5;
 const SAME = 0.5;
 
 export function emptyTally(): Tally {
-  return { iou: 0, frames: 0, switches: 0, left: 0, gone: 0, late: 0, found: 0, surplus: 0 };
+  return { iou: 0, frames: 0, switches: 0, left: 0, gone: 0, held: 0, late: 0, found: 0, surplus: 0 };
 }
 
 /** The texts to ask for: every name once. */
@@ -57,9 +64,16 @@ export function concepts(objects: readonly Track[]): string[] {
   return [...new Set(objects.map(({ name }) => name))];
 }
 
-/** Counts one object that was clicked. */
-export function follow(found: readonly (Mask | null)[], gold: readonly (Mask | null)[], tally: Tally): void {
+/** Counts one object that was clicked; `others` are all others of its clip. */
+export function follow(
+  found: readonly (Mask | null)[],
+  gold: readonly (Mask | null)[],
+  others: readonly (readonly (Mask | null)[])[],
+  tally: Tally,
+): void {
   let away = 0;
+  let last = gold;
+  const onOther: boolean[] = [];
   for (const [t, mask] of gold.entries()) {
     const mine = found[t] ?? null;
     away = mask ? 0 : away + 1;
@@ -67,8 +81,17 @@ export function follow(found: readonly (Mask | null)[], gold: readonly (Mask | n
       tally.frames++;
       tally.iou += mask && mine ? mine.iou(mask) : 0;
     }
+    const on = [gold, ...others].find((masks) => mine && (masks[t]?.iou(mine) ?? 0) >= SAME);
+    onOther.push(on !== undefined && on !== gold);
+    if (on && on !== last) tally.switches++;
+    last = on ?? last;
   }
-  departures(gold, (t) => found[t] !== null, tally);
+  departures(
+    gold,
+    tally,
+    (t) => found[t] !== null,
+    (t) => onOther[t] as boolean,
+  );
 }
 
 /** What is known of an object while its clip is watched. */
@@ -105,7 +128,7 @@ export function watch(frames: readonly Found[], objects: readonly Track[], tally
     tally.surplus += frame.objects.filter(({ id, mask }) => mask.area > 0 && !accounted.has(id)).length;
   }
   for (const { object, found, lingers } of all) {
-    departures(object.masks, (t) => lingers.has(t), tally);
+    departures(object.masks, tally, (t) => lingers.has(t));
     const first = object.masks.findIndex((mask) => mask !== null);
     const stays = object.masks.slice(first, first + WITHIN);
     if (first < LATE_FROM || stays.length < WITHIN || stays.includes(null)) continue;
@@ -170,8 +193,13 @@ function pairUp(frame: Found, objects: readonly Track[], t: number): Map<Track, 
   return pairs;
 }
 
-/** Counts every time an object leaves for more than the grace, and whether it was gone by then. */
-function departures(gold: readonly (Mask | null)[], there: (t: number) => boolean, tally: Tally): void {
+/** Counts every time an object leaves for more than the grace, whether it was gone by then, and if not, what held it. */
+function departures(
+  gold: readonly (Mask | null)[],
+  tally: Tally,
+  there: (t: number) => boolean,
+  onOther: (t: number) => boolean = () => false,
+): void {
   for (let t = 1; t < gold.length; t++) {
     if (gold[t] || !gold[t - 1]) continue;
     let back = t;
@@ -179,8 +207,8 @@ function departures(gold: readonly (Mask | null)[], there: (t: number) => boolea
     const until = Math.min(back, t + GRACE + LOOK);
     if (until <= t + GRACE) continue;
     tally.left++;
-    let still = false;
-    for (let frame = t + GRACE; frame < until; frame++) still ||= there(frame);
-    if (!still) tally.gone++;
+    const still = Array.from({ length: until - t - GRACE }, (_, i) => t + GRACE + i).filter(there);
+    if (still.length === 0) tally.gone++;
+    else if (still.every(onOther)) tally.held++;
   }
 }

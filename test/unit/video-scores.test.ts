@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type FrameResult, Mask } from "../../lib/index.js";
-import { emptyTally, type Tally, watch } from "../mini/video-scores.js";
+import { emptyTally, follow, type Tally, watch } from "../mini/video-scores.js";
 
 const WIDTH = 64;
 
@@ -40,7 +40,7 @@ describe("scores of objects asked for by name", () => {
   it("finds nothing to complain about where all is found", () => {
     const rows = [...times(10, "AA..bb", "11..55"), ...times(20, "AA..bbCC", "11..5522")];
     expect(score(rows)).toEqual({
-      ...{ iou: 80, frames: 80, switches: 0, left: 0, gone: 0, late: 1, found: 1, surplus: 0 },
+      ...{ iou: 80, frames: 80, switches: 0, left: 0, gone: 0, held: 0, late: 1, found: 1, surplus: 0 },
     });
   });
 
@@ -101,5 +101,51 @@ describe("scores of objects asked for by name", () => {
     expect(late(...times(30, "AAAA", "1"))).toMatchObject({ late: 1, found: 0 });
     expect(late(...times(15, "AAAA", "1111"))).toMatchObject({ late: 0, found: 0 });
     expect(score(times(30, "AAAA", "1111"))).toMatchObject({ late: 0 });
+  });
+});
+
+/** The same of object A, clicked, and what was found of it: ones. */
+function clicked(rows: readonly (readonly [gold: string, found: string])[]): Tally {
+  const letters = [...new Set(rows.flatMap(([gold]) => [...gold.replaceAll(/[^B-Z]/g, "")]))];
+  const track = (letter: string, side: 0 | 1) => rows.map((row) => strip(row[side], letter));
+  const tally = emptyTally();
+  follow(
+    track("1", 1),
+    track("A", 0),
+    letters.map((letter) => track(letter, 0)),
+    tally,
+  );
+  return tally;
+}
+
+describe("scores of a clicked object", () => {
+  it("finds nothing to complain about where it is followed, and gone within two frames", () => {
+    const rows = [...times(10, "AA..BB", "11"), ...times(2, "....BB", "11"), ...times(10, "....BB", "")];
+    expect(clicked(rows)).toEqual({ ...emptyTally(), iou: 10, frames: 10, left: 1, gone: 1 });
+  });
+
+  it("counts one that goes over to another object as not gone, as a switch, and as held", () => {
+    const rows = [...times(10, "AA..BB", "11"), ...times(6, "....BB", "....11")];
+    expect(clicked(rows)).toEqual({ ...emptyTally(), iou: 10, frames: 14, switches: 1, left: 1, held: 1 });
+  });
+
+  it("counts one that stays where nothing is as not gone, and neither as a switch nor as held", () => {
+    const rows = [...times(10, "AA..BB", "11"), ...times(6, "....BB", "11")];
+    expect(clicked(rows)).toEqual({ ...emptyTally(), iou: 10, frames: 14, left: 1 });
+    // Nor if only a part of the time is spent on another object.
+    const moving = [
+      ...times(10, "AA..BB", "11"),
+      ...times(3, "....BB", "11"),
+      ...times(3, "....BB", "....11"),
+    ];
+    expect(clicked(moving)).toMatchObject({ left: 1, gone: 0, held: 0, switches: 1 });
+  });
+
+  it("counts the way there and back while the object is visible, and half of it is not it", () => {
+    const rows = [...times(4, "AA..BB", "11"), ...times(4, "AA..BB", "....11"), ...times(4, "AA..BB", "11")];
+    expect(clicked(rows)).toMatchObject({ switches: 2, iou: 8, frames: 12, left: 0 });
+    expect(clicked([...times(4, "AA..BB", "11"), ...times(4, "AA..BB", "..1111111")])).toMatchObject({
+      switches: 0,
+    });
   });
 });
