@@ -64,16 +64,19 @@ export function concepts(objects: readonly Track[]): string[] {
   return [...new Set(objects.map(({ name }) => name))];
 }
 
-/** Counts one object that was clicked; `others` are all others of its clip. */
+/** Counts one object that was clicked, of all those of its clip. */
 export function follow(
   found: readonly (Mask | null)[],
-  gold: readonly (Mask | null)[],
-  others: readonly (readonly (Mask | null)[])[],
+  object: Track,
+  objects: readonly Track[],
   tally: Tally,
 ): void {
+  const gold = object.masks;
+  const ownFirst = [object, ...objects.filter((other) => other !== object)];
+  // Which object the id is on, frame by frame.
+  const on = found.map((mask, t) => mask && ownFirst.find((one) => isOn(mask, one, t)));
   let away = 0;
-  let last = gold;
-  const onOther: boolean[] = [];
+  let last = object;
   for (const [t, mask] of gold.entries()) {
     const mine = found[t] ?? null;
     away = mask ? 0 : away + 1;
@@ -81,17 +84,21 @@ export function follow(
       tally.frames++;
       tally.iou += mask && mine ? mine.iou(mask) : 0;
     }
-    const on = [gold, ...others].find((masks) => mine && (masks[t]?.iou(mine) ?? 0) >= SAME);
-    onOther.push(on !== undefined && on !== gold);
-    if (on && on !== last) tally.switches++;
-    last = on ?? last;
+    const now = on[t] ?? last;
+    if (now !== last) tally.switches++;
+    last = now;
   }
   departures(
     gold,
     tally,
     (t) => found[t] !== null,
-    (t) => onOther[t] as boolean,
+    (t) => (on[t] ?? object) !== object,
   );
+}
+
+/** Whether a mask found on a frame is taken for an object's. */
+function isOn(mask: Mask, { masks }: Track, t: number): boolean {
+  return (masks[t]?.iou(mask) ?? 0) >= SAME;
 }
 
 /** What is known of an object while its clip is watched. */
@@ -164,7 +171,7 @@ function away(watched: Watched, frame: Found, objects: readonly Track[], t: numb
   watched.away++;
   const mask = frame.objects.find(({ id }) => id === watched.lastId)?.mask;
   if (!mask?.area) return;
-  if (objects.some(({ masks }) => (masks[t]?.iou(mask) ?? 0) >= SAME)) {
+  if (objects.some((one) => isOn(mask, one, t))) {
     if (!watched.wentOver) tally.switches++;
     watched.wentOver = true;
     return;

@@ -106,15 +106,11 @@ describe("scores of objects asked for by name", () => {
 
 /** The same of object A, clicked, and what was found of it: ones. */
 function clicked(rows: readonly (readonly [gold: string, found: string])[]): Tally {
-  const letters = [...new Set(rows.flatMap(([gold]) => [...gold.replaceAll(/[^B-Z]/g, "")]))];
-  const track = (letter: string, side: 0 | 1) => rows.map((row) => strip(row[side], letter));
+  const letters = [...new Set(rows.flatMap(([gold]) => [...gold.replaceAll(/[^A-Z]/g, "")]))].sort();
+  const objects = letters.map((name) => ({ name, masks: rows.map(([gold]) => strip(gold, name)) }));
+  const found = rows.map(([, row]) => strip(row, "1"));
   const tally = emptyTally();
-  follow(
-    track("1", 1),
-    track("A", 0),
-    letters.map((letter) => track(letter, 0)),
-    tally,
-  );
+  follow(found, objects[0] as (typeof objects)[0], objects, tally);
   return tally;
 }
 
